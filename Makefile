@@ -1,0 +1,85 @@
+# fathom.  make [CC=…] [BUILD=dir] [SAN=1] [WERROR=1]; targets: all check quick bench fuzz lint format install clean
+CC      ?= gcc
+BUILD   ?= build
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+PKGS    := jansson libpcre2-8 libedit libzstd
+PKGCF   := $(shell pkg-config --cflags $(PKGS))
+PKGLIB  := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
+
+# no -march=native, no -ffast-math; a*b+c is fused only where the source says fma
+CFLAGS  ?= -O2 -g
+FM_CF   := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fvisibility=hidden \
+           -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror) -Iinclude -Isrc $(PKGCF) -MMD -MP
+ifdef SAN
+FM_CF   += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+LDFLAGS += -fsanitize=address,undefined
+endif
+
+# instruction set flags by file name suffix: only kernel/ may use them
+ISA_avx2 := -mavx2 -mfma -mf16c
+isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))
+
+LIB_SRC := $(sort $(wildcard src/base/*.c src/quant/*.c src/kernel/*.c src/kernel/scalar/*.c src/file/*.c \
+             src/op/*.c src/op/ref/*.c src/op/cpu/*.c src/nn/*.c src/model/*.c src/text/*.c src/run/*.c src/train/*.c))
+ifneq ($(filter x86_64 i686,$(shell $(CC) -dumpmachine | cut -d- -f1)),)
+LIB_SRC += $(sort $(wildcard src/kernel/x86/*.c))
+endif
+CLI_SRC := $(sort $(wildcard src/cli/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
+CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
+TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/check_*.c tests/test_*.c)))
+
+# the layers once more, in double over the reference ops: the referee of every gradient (tests/check_grad.c)
+F64_SRC := $(sort $(wildcard src/nn/*.c src/op/ref/*.c src/op/*.c))
+F64_OBJ := $(F64_SRC:%.c=$(BUILD)/f64/%.o)
+
+all: $(BUILD)/fathom $(BUILD)/libfathom.a
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(FM_CF) $(CFLAGS) $(call isa_flags,$<) -DFM_VERSION='"$(VERSION)"' -c $< -o $@
+
+$(BUILD)/f64/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(FM_CF) $(CFLAGS) -DFM_REAL_DOUBLE -c $< -o $@
+
+# the commit is compiled into one small file, so that a new commit rebuilds only that
+$(BUILD)/commit.h: FORCE
+	@mkdir -p $(@D)
+	@echo '#define FM_COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define FM_COMMIT "$(COMMIT)"' > $@
+$(BUILD)/src/cli/cmd_version.o: FM_CF += -I$(BUILD)
+$(BUILD)/src/cli/cmd_version.o: $(BUILD)/commit.h
+
+$(BUILD)/libfathom.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/fathom: $(CLI_OBJ) $(BUILD)/libfathom.a
+	$(CC) $(LDFLAGS) $^ $(PKGLIB) -o $@
+
+$(BUILD)/tests/check_grad: tests/check_grad.c $(F64_OBJ) $(BUILD)/libfathom.a
+	@mkdir -p $(@D)
+	$(CC) $(FM_CF) $(CFLAGS) -DFM_REAL_DOUBLE $< $(F64_OBJ) $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -o $@
+
+$(BUILD)/tests/%: tests/%.c $(BUILD)/libfathom.a
+	@mkdir -p $(@D)
+	$(CC) $(FM_CF) $(CFLAGS) $< $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -lcmocka -o $@
+
+tests: $(TESTS)
+
+lint:
+	python3 tools/lint.py
+
+format:
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $(BUILD)
+
+FORCE:
+.PHONY: all tests lint format clean FORCE
+.SECONDARY:
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d)

@@ -1,0 +1,158 @@
+/* One job at a time; workers spin for a moment, then sleep on a condition. */
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum { SPINS = 4000, MAX_THREADS = 256 };
+
+struct fm_pool {
+    int n_threads;
+    pthread_t threads[MAX_THREADS];
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    atomic_uint generation; /* a new job: +1 */
+    atomic_bool quit;
+    atomic_int sleepers;
+    /* the job */
+    fm_pool_fn fn;
+    void *arg;
+    int n, grain;
+    atomic_int next;    /* first item nobody has taken */
+    atomic_int running; /* workers that have not finished this job */
+};
+
+struct worker_arg {
+    struct fm_pool *pool;
+    int thread;
+};
+
+int fm_cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#else
+    sched_yield();
+#endif
+}
+
+static void take_items(struct fm_pool *p, int thread)
+{
+    for (;;) {
+        int begin = atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
+        if (begin >= p->n) return;
+        int end = begin + p->grain < p->n ? begin + p->grain : p->n;
+        p->fn(p->arg, begin, end, thread);
+    }
+}
+
+static void wait_for_job(struct fm_pool *p, unsigned seen)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen) return;
+        cpu_relax();
+    }
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->sleepers, 1);
+    while (atomic_load(&p->generation) == seen) pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *worker(void *v)
+{
+    struct worker_arg w = *(struct worker_arg *)v;
+    fm_free(v);
+    unsigned seen = 0;
+    for (;;) {
+        wait_for_job(w.pool, seen);
+        seen++;
+        if (atomic_load(&w.pool->quit)) return NULL;
+        take_items(w.pool, w.thread);
+        atomic_fetch_sub_explicit(&w.pool->running, 1, memory_order_release);
+    }
+}
+
+static void start_job(struct fm_pool *p)
+{
+    atomic_fetch_add(&p->generation, 1);
+    if (atomic_load(&p->sleepers) == 0) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+enum fm_status fm_pool_new(int n_threads, struct fm_pool **out, struct fm_error *err)
+{
+    if (n_threads <= 0) n_threads = fm_cpu_count();
+    if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
+    struct fm_pool *p = fm_calloc(1, sizeof *p);
+    if (!p) return fm_fail_memory(err, "thread pool", sizeof *p);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    p->n_threads = 1;
+    for (int i = 1; i < n_threads; i++) {
+        struct worker_arg *w = fm_malloc(sizeof *w);
+        if (w) *w = (struct worker_arg){p, i};
+        if (!w || pthread_create(&p->threads[i], NULL, worker, w)) {
+            fm_free(w);
+            fm_pool_free(p);
+            return fm_fail(err, FM_ERR_MEMORY, "start threads: thread %d of %d: the system refuses", i, n_threads);
+        }
+        p->n_threads = i + 1;
+    }
+    *out = p;
+    return FM_OK;
+}
+
+void fm_pool_free(struct fm_pool *p)
+{
+    if (!p) return;
+    atomic_store(&p->quit, true);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->generation, 1);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    for (int i = 1; i < p->n_threads; i++) pthread_join(p->threads[i], NULL);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    fm_free(p);
+}
+
+int fm_pool_size(const struct fm_pool *p) { return p ? p->n_threads : 1; }
+
+void fm_parallel_for(struct fm_pool *p, int n, int grain, fm_pool_fn fn, void *arg)
+{
+    if (n <= 0) return;
+    if (!p || p->n_threads == 1 || n <= grain) {
+        fn(arg, 0, n, 0);
+        return;
+    }
+    p->fn = fn;
+    p->arg = arg;
+    p->n = n;
+    p->grain = grain > 0 ? grain : 1;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->running, p->n_threads - 1, memory_order_relaxed);
+    start_job(p);
+    take_items(p, 0);
+    for (int spins = 0; atomic_load_explicit(&p->running, memory_order_acquire) > 0; spins++) {
+        if (spins < SPINS)
+            cpu_relax();
+        else
+            sched_yield();
+    }
+}

@@ -1,0 +1,39 @@
+/* Writers: a container is written to PATH.tmp-<pid>, synced, and renamed over PATH; on any failure PATH is as it was.
+ * Use: open → meta … → declare every tensor → begin → data in the declared order → commit (or abort). */
+#ifndef FM_FILE_WRITE_H
+#define FM_FILE_WRITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "file/tensors.h"
+
+struct fm_writer;
+
+enum fm_status fm_writer_open(const char *path, enum fm_container kind /* FM_GGUF or FM_SAFETENSORS */,
+                              struct fm_writer **out, struct fm_error *err) FM_MUST_USE;
+
+/* Metadata; keys unique; copies are taken.  Failures (memory, duplicate) are sticky and reported by begin. */
+void fm_writer_meta_int(struct fm_writer *w, const char *key, uint32_t gguf_type, int64_t v);
+void fm_writer_meta_float(struct fm_writer *w, const char *key, float v); /* f32 */
+void fm_writer_meta_bool(struct fm_writer *w, const char *key, bool v);
+void fm_writer_meta_str(struct fm_writer *w, const char *key, const char *v, uint64_t len);
+void fm_writer_meta_strs(struct fm_writer *w, const char *key, const struct fm_str *v, uint64_t n);
+void fm_writer_meta_i32s(struct fm_writer *w, const char *key, const int32_t *v, uint64_t n);
+void fm_writer_meta_f32s(struct fm_writer *w, const char *key, const float *v, uint64_t n);
+/* safetensors keeps only the strings, under __metadata__. */
+
+/* Shape row-major, slowest first, as in struct fm_tensor. */
+void fm_writer_tensor(struct fm_writer *w, const char *name, enum fm_fmt fmt, int n_dims, const uint64_t *shape);
+enum fm_status fm_writer_begin(struct fm_writer *w, struct fm_error *err) FM_MUST_USE;
+/* The bytes of the next tensor (whole), already in its format. */
+enum fm_status fm_writer_data(struct fm_writer *w, const void *data, uint64_t n_bytes, struct fm_error *err) FM_MUST_USE;
+/* Sync and rename; frees w in every case. */
+enum fm_status fm_writer_commit(struct fm_writer *w, struct fm_error *err) FM_MUST_USE;
+void fm_writer_abort(struct fm_writer *w); /* removes the temporary file; NULL is fine */
+
+/* The same careful replacement for any whole file (JSON, text). */
+enum fm_status fm_write_file(const char *path, const void *data, size_t n, struct fm_error *err) FM_MUST_USE;
+
+#endif
