@@ -1,0 +1,96 @@
+/* The instruction-set border: one table of fast arithmetic on raw rows, filled once, then read-only.
+ *
+ * A kernel is a pure function of its arguments on one thread: no allocation, no threads, no errors, no globals.
+ * The scalar tier fills every slot; a CPU's tier overwrites rows.  FATHOM_CPU=scalar|avx2 forces a tier.
+ *
+ * Order of accumulation (per tier; bits never depend on M, on blocking, or on where a row lies):
+ *   gemm_f32, gemv       each output is ONE chain over k = 0,1,2…: acc = fma(a[k], b[k], acc), starting from +0
+ *                        (from C when accumulating).  So gemv, gemm with any M, and K-blocked gemm agree bit for bit,
+ *                        and both tiers agree as well (fma is exact everywhere).
+ *   gemm_q8              integer dot per block of 32, exact; then the tier's documented order over blocks
+ *   reductions           eight lanes by index mod 8, folded ((0+4)+(2+6))+((1+5)+(3+7)), tail elements in their lanes;
+ *                        the scalar tier emulates the lanes, so both tiers agree bit for bit. */
+#ifndef FM_KERNEL_KERNEL_H
+#define FM_KERNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quant/format.h"
+
+/* Floats of scratch that gemm_f32 needs (per thread, 64-byte aligned). */
+enum { FM_GEMM_WORK = 1 << 18 };
+
+/* Activations as int8 blocks: the partner of Q8_0, Q4_0 and Q4_1 in the fast path.
+ * Per 32 elements: d = max|x|/127 (f32), q = round-to-nearest-even(x/d), s = d·Σq (for Q4_1's minimum and Q4_0's −8). */
+struct fm_q8x {
+    float d, s;
+    int8_t q[32];
+};
+
+struct fm_adamw {
+    float lr, beta1, beta2, eps, weight_decay;
+    float bias1, bias2; /* 1 − beta1^t, 1 − beta2^t */
+};
+
+struct fm_kernels {
+    const char *tier; /* "scalar", "avx2" */
+
+    /* ---- matrices ---- */
+    /* C[M,N] (= or +=) A[M,K]·B[K,N]; element A[i,k] at a[i*a_rs + k*a_cs], B[k,j] at b[k*b_rs + j*b_cs], C[i,j] at
+     * c[i*ldc + j].  y = x·Wᵀ is b_rs = 1, b_cs = K.  work: FM_GEMM_WORK floats.  No aliasing.  K = 0: C = 0 or kept. */
+    void (*gemm_f32)(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *b, ptrdiff_t b_rs,
+                     ptrdiff_t b_cs, float *c, ptrdiff_t ldc, bool accumulate, float *work);
+    /* y[i] = Σ_k decode(W[i,k])·x[k] for n rows of k elements, row_bytes apart: the M = 1 form of gemm_f32 on the decoded
+     * weights, same bits.  Any k that is a multiple of the block. */
+    void (*gemv[FM_FMT_COUNT])(float *y, const void *w, size_t row_bytes, const float *x, int n, int k);
+    /* dst[n] = decoded values, same bits as fm_formats[f].decode. */
+    void (*decode[FM_FMT_COUNT])(float *dst, const void *src, size_t n);
+    /* x f32 [k] → k/32 blocks. Same bits in both tiers. */
+    void (*quantise_q8x)(struct fm_q8x *dst, const float *x, int k);
+    /* y[i*ldy + j] = row j of W (n rows of k elements) · xq row i (m rows of k/32 blocks); NULL where the format has no
+     * int8 path.  Bits do not depend on m, n. */
+    void (*gemm_q8[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes,
+                                  int n, int k);
+
+    /* ---- rows ---- */
+    float (*dot)(const float *a, const float *b, size_t n);  /* lanes                                             */
+    double (*sumsq)(const float *x, size_t n);               /* Σ x² in double, four lanes mod 4, (0+2)+(1+3)      */
+    float (*max)(const float *x, size_t n);                  /* n >= 1; −inf allowed                              */
+    float (*exp_sum)(float *y, const float *x, size_t n, float shift); /* y = exp(x − shift); returns Σy (lanes); y may be x */
+    void (*axpy)(float *y, float a, const float *x, size_t n);         /* y = fma(a, x, y)                         */
+    void (*scale)(float *y, float a, size_t n);                        /* y *= a                                   */
+    void (*add)(float *y, const float *a, const float *b, size_t n);   /* y may be a or b                          */
+    void (*mul)(float *y, const float *a, const float *b, size_t n);
+    void (*sigmoid)(float *y, const float *x, size_t n);               /* 1/(1+exp(−x)); y may be x                */
+    /* y = w ⊙ x · r, r = 1/sqrt(Σx²/n + eps) (dot lanes, IEEE sqrt and division); w may be NULL (all ones); y may be x */
+    void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
+    /* dx = r·(w⊙dy) − x·r³/n·Σ(w⊙dy⊙x), dw += dy⊙x·r; dw or w may be NULL; accumulate: dx += */
+    void (*rms_norm_bwd)(float *dx, float *dw, const float *dy, const float *x, const float *w, size_t n, float eps,
+                         bool accumulate);
+    void (*silu_mul)(float *y, const float *g, const float *u, size_t n); /* y = g·sigmoid(g)·u; y may be g or u   */
+    /* from dy: dg = dy·u·σ(1+g(1−σ)), du = dy·g·σ; outputs may alias g, u, dy element by element */
+    void (*silu_mul_bwd)(float *dg, float *du, const float *dy, const float *g, const float *u, size_t n);
+    /* rotate half = width/2 pairs by cs[half][2] = {cos, sin}; interleaved: (2i, 2i+1), else (i, i+half); inverse: sin → −sin */
+    void (*rope)(float *x, const float *cs, int half, bool interleaved, bool inverse);
+    /* one decoupled AdamW step on n elements (Loshchilov & Hutter 2019), moments f32, g read only:
+     * m = b1 m + (1−b1) g;  v = b2 v + (1−b2) g²;  p = p·(1 − lr·wd) − lr·(m/bias1)/(sqrt(v/bias2) + eps) */
+    void (*adamw)(float *p, float *m, float *v, const float *g, size_t n, const struct fm_adamw *o, float grad_scale);
+};
+
+/* The table of this machine (or of FATHOM_CPU). Thread-safe; never fails: an unknown or impossible FATHOM_CPU is reported
+ * through *warning (static string, may be NULL) and the best tier is used. */
+const struct fm_kernels *fm_kernels_get(const char **warning);
+/* By name, NULL when this CPU cannot run it: for tests and benchmarks. */
+const struct fm_kernels *fm_kernels_tier(const char *name);
+/* All tier names this build knows, best last. */
+extern const char *const fm_kernel_tiers[];
+extern const int fm_n_kernel_tiers;
+
+void fm_kernels_init_scalar(struct fm_kernels *k);
+#if defined(__x86_64__) || defined(__i386__)
+void fm_kernels_init_x86(struct fm_kernels *k, const char *tier);
+#endif
+
+#endif
