@@ -1,0 +1,201 @@
+/* fathom: run DeepSeek-class models.  The public inference API.
+ *
+ *   engine  = a loaded model: weights, tokenizer, chat format, threads.  Read-only after opening.
+ *   session = one mutable timeline of tokens over an engine, with its KV cache.
+ *
+ * Every function that can fail returns an enum fm_status and fills the optional last argument; see fathom_status.h.
+ * Handles are freed by their close/free function, which accepts NULL.  One thread at a time per session; the compute
+ * threads belong to the engine, so that sessions of one engine take turns. */
+#ifndef FATHOM_H
+#define FATHOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fathom_status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+/* ---- engine ---------------------------------------------------------------------------------------------------- */
+
+struct fm_engine;
+
+struct fm_engine_options {
+    const char *model;  /* GGUF file, or folder in Hugging Face layout                                    */
+    int threads;        /* 0: one per core this process may use                                           */
+    bool exact;         /* dequantised weights, float32, absorbed MLA, fixed order: the referee           */
+    bool deterministic; /* fast kernels, same bits whatever the session's history (implied by exact)      */
+    int ctx;            /* longest context a session may ask for; 0: the model's own, at most 4096        */
+    int chunk;          /* prompt tokens per step; 0: 512.  Changes no bits, only memory and speed        */
+};
+
+enum fm_status fm_engine_open(const struct fm_engine_options *o, struct fm_engine **out, struct fm_error *err) FM_MUST_USE;
+void fm_engine_close(struct fm_engine *e);
+
+/* What a model is; strings live as long as the engine. */
+struct fm_model_info {
+    const char *path, *family, *name, *format; /* "deepseek_v3"; general.name or folder name; main weight format "Q4_1" */
+    const char *chat_format;                   /* "chatml", …; NULL: the model continues text                          */
+    int n_layers, dim, vocab, ctx_train, n_heads, n_experts, n_experts_active, n_mtp;
+    int64_t params_total, params_active; /* active: used for one token, without the embedding table           */
+    uint64_t file_bytes, weight_bytes, active_weight_bytes; /* active: read per decoded token                  */
+    uint64_t kv_bytes_per_token;
+    double flops_per_token;            /* forward, 2 per weight used, at empty context                         */
+    double flops_per_token_per_ctx;    /* more per cached token (attention)                                    */
+};
+const struct fm_model_info *fm_engine_info(const struct fm_engine *e);
+/* The same without loading: maps the file, checks every shape, closes it.  Free with fm_model_info_free. */
+enum fm_status fm_model_inspect(const char *path, struct fm_model_info **out, struct fm_error *err) FM_MUST_USE;
+void fm_model_info_free(struct fm_model_info *i);
+
+/* The memory plan: calls fn once per item before anything is allocated. file_backed: mapped, the kernel may drop it. */
+typedef void (*fm_memory_fn)(void *arg, const char *item, uint64_t bytes, bool file_backed);
+/* For a model with the engine options o and one session of ctx tokens. */
+enum fm_status fm_memory_plan(const struct fm_engine_options *o, fm_memory_fn fn, void *arg, struct fm_error *err) FM_MUST_USE;
+
+int fm_engine_threads(const struct fm_engine *e);
+const char *fm_engine_tier(const struct fm_engine *e); /* "avx2" */
+const char *fm_cpu_tier(void);                         /* without an engine */
+int fm_default_threads(void);
+
+/* ---- text ------------------------------------------------------------------------------------------------------ */
+
+struct fm_tokenizer;
+
+/* See the command line's `tokenize`: GGUF, folder, tokenizer.json, SentencePiece .model, tiktoken ranks with pre. */
+enum fm_status fm_text_open(const char *path, const char *pre, struct fm_tokenizer **out, struct fm_error *err) FM_MUST_USE;
+void fm_text_close(struct fm_tokenizer *t);
+const struct fm_tokenizer *fm_engine_tokenizer(const struct fm_engine *e); /* NULL: the model carries none */
+
+enum { FM_TEXT_SPECIAL = 1, FM_TEXT_BOS = 2, FM_TEXT_EOS = 4 };
+/* *ids: n_ids ids on the heap, free with fm_text_free. */
+enum fm_status fm_text_encode(const struct fm_tokenizer *t, const char *text, size_t n, unsigned flags, int32_t **ids,
+                              size_t *n_ids, struct fm_error *err) FM_MUST_USE;
+/* *text: n_text raw bytes plus a NUL, free with fm_text_free. */
+enum fm_status fm_text_decode(const struct fm_tokenizer *t, const int32_t *ids, size_t n_ids, char **text, size_t *n_text,
+                              struct fm_error *err) FM_MUST_USE;
+int32_t fm_text_vocab(const struct fm_tokenizer *t);
+bool fm_text_is_end(const struct fm_tokenizer *t, int32_t id); /* ends an answer */
+bool fm_text_adds_bos(const struct fm_tokenizer *t);           /* the file wants BOS in front of every text */
+void fm_text_free(void *p);
+
+/* Learn a byte-level BPE vocabulary from files and folders and write tokenizer.json to out_path. */
+struct fm_text_train_options {
+    const char *const *paths;
+    int n_paths;
+    int vocab;       /* entries, the 256 bytes and the special token included */
+    const char *pre; /* pre-tokenizer, NULL: "smollm" */
+    int threads;
+    void (*progress)(void *arg, int done, int total);
+    void *progress_arg;
+};
+struct fm_text_train_result {
+    uint64_t corpus_bytes, files;
+    int vocab;
+    double seconds;
+};
+enum fm_status fm_text_train(const struct fm_text_train_options *o, const char *out_path, struct fm_text_train_result *r,
+                             struct fm_error *err) FM_MUST_USE;
+
+/* ---- sessions -------------------------------------------------------------------------------------------------- */
+
+struct fm_session;
+
+enum fm_status fm_session_new(struct fm_engine *e, int ctx /* 0: the engine's */, struct fm_session **out,
+                              struct fm_error *err) FM_MUST_USE;
+void fm_session_free(struct fm_session *s);
+int fm_session_length(const struct fm_session *s); /* tokens in the cache */
+int fm_session_ctx(const struct fm_session *s);
+/* Forget everything after the first n tokens; n <= length. */
+void fm_session_rewind(struct fm_session *s, int n);
+/* Append ids as one segment and compute.  logits NULL, or [n, vocab] for every position.  A cancelled or failed call
+ * leaves the session as it was.  More tokens than ctx: FM_ERR_USAGE. */
+enum fm_status fm_session_feed(struct fm_session *s, const int32_t *ids, int n, float *logits, struct fm_error *err) FM_MUST_USE;
+/* [vocab] of the last token fed; valid until the next feed or rewind; NULL when empty. */
+const float *fm_session_logits(const struct fm_session *s);
+/* From a signal handler or another thread: the running feed or generate stops within a tile. Cleared by the next call. */
+void fm_session_cancel(struct fm_session *s);
+
+struct fm_sampling {
+    float temp;       /* 0: greedy, exact (ties: lower id)            */
+    int top_k;        /* 0: off                                       */
+    float top_p;      /* 1: off                                       */
+    float min_p;      /* 0: off                                       */
+    float repeat;     /* penalty on the last repeat_last tokens, 1: off */
+    int repeat_last;
+    uint64_t seed;
+};
+struct fm_sampling fm_sampling_default(void); /* 0.7, 40, 0.95, 0, 1, 64, seed 0 */
+
+struct fm_generation {
+    struct fm_sampling sampling;
+    int max_tokens;          /* -1: until the context is full */
+    const char *const *stop; /* texts that end the answer, not part of it */
+    int n_stop;
+    /* UTF-8 text as it comes, whole code points; return false to stop. */
+    bool (*on_text)(void *arg, const char *text, size_t n);
+    void *arg;
+};
+enum fm_finish { FM_FINISH_STOP, FM_FINISH_LENGTH, FM_FINISH_CANCELLED };
+struct fm_generation_stats {
+    int prompt_tokens, cached_tokens, answer_tokens;
+    double prompt_seconds, answer_seconds;
+    enum fm_finish finish;
+};
+/* Continue the session from its last logits.  The generated tokens stay in the session. */
+enum fm_status fm_session_generate(struct fm_session *s, const struct fm_generation *g, struct fm_generation_stats *stats,
+                                   struct fm_error *err) FM_MUST_USE;
+
+/* ---- conversations --------------------------------------------------------------------------------------------- */
+
+struct fm_chat; /* a session plus its messages in the model's chat format; without one, a growing text */
+
+enum fm_status fm_chat_new(struct fm_engine *e, int ctx, const char *system /* NULL: the format's default */,
+                           const char *format /* NULL: the model's */, struct fm_chat **out, struct fm_error *err) FM_MUST_USE;
+void fm_chat_free(struct fm_chat *c);
+/* Add the user's text and generate the answer; an answer that was cancelled is kept as far as it came.
+ * Everything cached that still fits the conversation is reused. */
+enum fm_status fm_chat_send(struct fm_chat *c, const char *text, const struct fm_generation *g,
+                            struct fm_generation_stats *stats, struct fm_error *err) FM_MUST_USE;
+/* Drop the last answer and generate it again. FM_ERR_USAGE when there is none. */
+enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
+                                  struct fm_error *err) FM_MUST_USE;
+void fm_chat_clear(struct fm_chat *c);
+void fm_chat_cancel(struct fm_chat *c); /* as fm_session_cancel */
+int fm_chat_length(const struct fm_chat *c);
+int fm_chat_ctx(const struct fm_chat *c);
+const char *fm_chat_format_name(const struct fm_chat *c); /* NULL: continues text */
+
+/* ---- files ----------------------------------------------------------------------------------------------------- */
+
+struct fm_tensors;
+struct fm_tensor_info {
+    const char *name, *format, *path;
+    int n_dims;
+    uint64_t shape[8], n_elements, n_bytes, offset; /* row-major, slowest first */
+};
+/* Any GGUF or safetensors file or model folder, known architecture or not. */
+enum fm_status fm_tensors_open(const char *path, struct fm_tensors **out, struct fm_error *err) FM_MUST_USE;
+void fm_tensors_close(struct fm_tensors *t);
+int fm_tensors_count(const struct fm_tensors *t);
+void fm_tensors_info(const struct fm_tensors *t, int i, struct fm_tensor_info *out);
+int fm_tensors_find(const struct fm_tensors *t, const char *name); /* -1 when absent */
+/* n_elements floats. */
+enum fm_status fm_tensors_read(const struct fm_tensors *t, int i, float *dst, struct fm_error *err) FM_MUST_USE;
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
