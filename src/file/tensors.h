@@ -6,6 +6,7 @@
 #define FM_FILE_TENSORS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -18,10 +19,12 @@ struct fm_tensor {
     enum fm_fmt fmt;       /* FM_FMT_COUNT: a type this build does not know (listed, never used)  */
     const char *type_name; /* as the container calls it: "Q4_1", "BF16", "type 123"               */
     int n_dims;            /* 0 … FM_MAX_DIMS                                                     */
-    uint64_t shape[FM_MAX_DIMS]; /* row-major, slowest first: a matrix is [rows, cols] in both containers */
+    uint64_t shape[FM_MAX_DIMS]; /* row-major, slowest first: a matrix is [rows, cols] in both containers;
+                                    whole blocks along the last                                   */
     uint64_t n_elements;
     uint64_t n_bytes;
-    const void *data;      /* n_bytes, in the mapping; alignment is NOT guaranteed                */
+    const void *data;      /* n_bytes, in the mapping; alignment is NOT guaranteed; of an unknown
+                              type in a GGUF: NULL, and n_bytes is 0                              */
     uint64_t offset;       /* of data in its file                                                 */
     const char *path;      /* the file that holds it                                              */
 };
@@ -29,20 +32,24 @@ struct fm_tensor {
 enum fm_container { FM_GGUF, FM_SAFETENSORS, FM_HF_FOLDER };
 struct fm_file;
 
-/* path: a .gguf, a .safetensors, or a folder (weights: model.safetensors, or the files that
+/* path: a .gguf (of a split one, the first part), a .safetensors, or a folder (weights: model.safetensors, or the files that
  * model.safetensors.index.json names, nothing else; a folder without weights is an error unless
  * it holds exactly one .gguf file).  The kind is told by content, not by name. */
 enum fm_status fm_file_open(const char *path, struct fm_file **out, struct fm_error *err) FM_MUST_USE;
+/* The same for the n bytes of one GGUF or safetensors file in memory; data must live until fm_file_close.
+ * name stands for the path in messages. */
+enum fm_status fm_file_open_memory(const void *data, size_t n, const char *name, struct fm_file **out,
+                                   struct fm_error *err) FM_MUST_USE;
 void fm_file_close(struct fm_file *f); /* NULL is fine */
 
 enum fm_container fm_file_container(const struct fm_file *f);
 const char *fm_file_path(const struct fm_file *f); /* as given to fm_file_open */
 uint64_t fm_file_bytes(const struct fm_file *f);   /* sum over all mapped files */
 int fm_file_n_tensors(const struct fm_file *f);
-const struct fm_tensor *fm_file_tensor(const struct fm_file *f, int i);             /* file order */
-const struct fm_tensor *fm_file_find(const struct fm_file *f, const char *name);    /* NULL when absent; O(1) */
+const struct fm_tensor *fm_file_tensor(const struct fm_file *f, int i); /* file order; safetensors: order of the data */
+const struct fm_tensor *fm_file_find(const struct fm_file *f, const char *name);    /* NULL when absent; O(log n) */
 
-/* GGUF metadata (and, as strings, __metadata__ of safetensors). */
+/* GGUF metadata (and, as strings, __metadata__ of safetensors).  Of several files the first one's counts. */
 enum fm_meta_type { FM_META_INT, FM_META_FLOAT, FM_META_BOOL, FM_META_STRING, FM_META_ARRAY };
 struct fm_str {
     const char *data; /* not NUL-terminated, may hold NUL */
@@ -62,9 +69,9 @@ struct fm_meta {
 int fm_file_n_meta(const struct fm_file *f);
 const struct fm_meta *fm_file_meta_at(const struct fm_file *f, int i);
 const struct fm_meta *fm_file_meta(const struct fm_file *f, const char *key); /* NULL when absent */
-/* Element i < m->n of an array; strings in O(1) (an index is built on open). */
-int64_t fm_meta_array_int(const struct fm_meta *m, uint64_t i);
-double fm_meta_array_float(const struct fm_meta *m, uint64_t i); /* integers are converted */
+/* Element i < m->n of an array of the right kind; strings in O(1) (an index is built on open). */
+int64_t fm_meta_array_int(const struct fm_meta *m, uint64_t i); /* also bools; u64 above INT64_MAX: the same bits */
+double fm_meta_array_float(const struct fm_meta *m, uint64_t i); /* integers and bools are converted */
 struct fm_str fm_meta_array_str(const struct fm_meta *m, uint64_t i);
 /* Typed getters with a default for a missing key or another type (ints are accepted where a float is asked). */
 int64_t fm_meta_int(const struct fm_file *f, const char *key, int64_t dflt);
