@@ -10,7 +10,7 @@
 
 enum fm_status fm_map_open(struct fm_map *m, const char *path, struct fm_error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make us wait */
     if (fd < 0) return fm_fail(err, FM_ERR_INPUT, "open file: %s: %s", path, strerror(errno));
     enum fm_status st = FM_OK;
     struct stat s;

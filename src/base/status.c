@@ -11,6 +11,8 @@ enum fm_status fm_fail(struct fm_error *err, enum fm_status code, const char *fm
         va_start(ap, fmt);
         vsnprintf(err->message, sizeof err->message, fmt, ap);
         va_end(ap);
+        for (char *p = err->message; *p; p++)
+            if ((unsigned char)*p < 0x20 || *p == 0x7F) *p = '?'; /* one line, whatever names a file holds */
         err->code = code;
         err->hint[0] = 0;
     }
