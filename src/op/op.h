@@ -42,6 +42,14 @@ struct fm_rows {
     size_t offset, stride, head;
 };
 
+/* Row s, head 0. */
+static inline fm_real *fm_rows_at(const struct fm_rows *r, int s)
+{
+    fm_real *row =
+        r->flat ? r->flat + (size_t)s * r->stride : r->blocks[s / FM_KV_BLOCK] + (size_t)(s % FM_KV_BLOCK) * r->stride;
+    return row + r->offset;
+}
+
 /* One run of rows of one sequence: rows row0 … row0+n−1 of the step are positions pos0 … pos0+n−1. */
 struct fm_seq {
     int row0, n, pos0;
@@ -78,7 +86,8 @@ struct fm_ops {
     /* y[T,D] = rows of W[V,D] */
     void (*embed)(struct fm_ctx *c, fm_real *y, const struct fm_mat *w, const int32_t *ids, int T);
     /* y[T,N] = x[T,K]·W[N,K]ᵀ; rows of y are ldy apart, rows of x ldx apart */
-    void (*matmul)(struct fm_ctx *c, fm_real *y, size_t ldy, const fm_real *x, size_t ldx, const struct fm_mat *w, int T);
+    void (*matmul)(struct fm_ctx *c, fm_real *y, size_t ldy, const fm_real *x, size_t ldx, const struct fm_mat *w,
+                   int T);
     /* n matrices, one x (quantised once): y[i][T,rows_i] packed */
     void (*matmul_n)(struct fm_ctx *c, int n, fm_real *const *y, const fm_real *x, size_t ldx,
                      const struct fm_mat *const *w, int T);
@@ -86,14 +95,16 @@ struct fm_ops {
     void (*matmul_heads)(struct fm_ctx *c, fm_real *y, size_t y_t, size_t y_h, const fm_real *x, size_t x_t, size_t x_h,
                          const struct fm_mat *w, int head_rows, int row0, int n, int H, int T);
     /* rows start[e] … start[e+1]−1 of x[start[E],K] by matrix w[e]; y[start[E],N] packed */
-    void (*matmul_grouped)(struct fm_ctx *c, fm_real *y, const fm_real *x, const struct fm_mat *w, const int32_t *start, int E);
+    void (*matmul_grouped)(struct fm_ctx *c, fm_real *y, const fm_real *x, const struct fm_mat *w, const int32_t *start,
+                           int E);
     void (*add)(struct fm_ctx *c, fm_real *y, const fm_real *a, const fm_real *b, size_t n); /* y may be a or b */
     void (*add_bias)(struct fm_ctx *c, fm_real *y, const fm_real *bias, int T, int N);       /* y[T,N] += bias  */
     /* copies cols of each row; src row r is r/repeat (broadcast over heads) */
-    void (*copy)(struct fm_ctx *c, fm_real *dst, size_t dst_ld, const fm_real *src, size_t src_ld, int repeat, int rows, int cols);
+    void (*copy)(struct fm_ctx *c, fm_real *dst, size_t dst_ld, const fm_real *src, size_t src_ld, int repeat, int rows,
+                 int cols);
     /* rows rows of D values, ld apart; w[D] or NULL; y may be x with equal strides */
-    void (*rms_norm)(struct fm_ctx *c, fm_real *y, size_t ldy, const fm_real *x, size_t ldx, const fm_real *w, int rows, int D,
-                     fm_real eps);
+    void (*rms_norm)(struct fm_ctx *c, fm_real *y, size_t ldy, const fm_real *x, size_t ldx, const fm_real *w, int rows,
+                     int D, fm_real eps);
     /* cs[T, half, 2] = cos, sin of pos[t]·freq[i] (computed in double by base/kernel maths) */
     void (*rope_table)(struct fm_ctx *c, fm_real *cs, const int32_t *pos, int T, const double *freq, int half);
     /* rotate in place heads h < H of row t: x + t·x_t + h·x_h, width 2·half */
@@ -101,60 +112,65 @@ struct fm_ops {
                  bool interleaved, bool inverse);
     void (*swiglu)(struct fm_ctx *c, fm_real *y, const fm_real *g, const fm_real *u, size_t n); /* silu(g)·u */
     /* copy this step's rows src[T, cols] (ld apart) into the cache rows of their positions (dst per sequence) */
-    void (*store)(struct fm_ctx *c, const struct fm_rows *dst, const fm_real *src, size_t ld, int cols, const struct fm_batch *b);
+    void (*store)(struct fm_ctx *c, const struct fm_rows *dst, const fm_real *src, size_t ld, int cols,
+                  const struct fm_batch *b);
     /* copy cached rows 0 … n−1 of one sequence out: dst[n, cols] packed */
     void (*fetch)(struct fm_ctx *c, fm_real *dst, const struct fm_rows *src, int n, int cols);
     /* y[T,H,Dv] = softmax(scale·q·kᵀ, s <= pos)·v; q[T,H,Dk]; k, v per sequence.  lse[T,H] (may be NULL) = log Σ exp.
      * Flash style: keys folded in blocks of 64 at absolute positions, in order. */
-    void (*attn)(struct fm_ctx *c, fm_real *y, fm_real *lse, const fm_real *q, const struct fm_rows *k, const struct fm_rows *v,
-                 const struct fm_attn *a, const struct fm_batch *b);
+    void (*attn)(struct fm_ctx *c, fm_real *y, fm_real *lse, const fm_real *q, const struct fm_rows *k,
+                 const struct fm_rows *v, const struct fm_attn *a, const struct fm_batch *b);
     /* scores[T,E] = sigmoid or softmax of logits[T,E]; idx[T,K] chosen experts in falling order of the selection score
      * (ties: lower index), w[T,K] their weights.  bias[E] (may be NULL) enters the selection only. */
-    void (*router)(struct fm_ctx *c, int32_t *idx, fm_real *w, fm_real *scores, const fm_real *logits, const fm_real *bias,
-                   const struct fm_router *r, int T);
+    void (*router)(struct fm_ctx *c, int32_t *idx, fm_real *w, fm_real *scores, const fm_real *logits,
+                   const fm_real *bias, const struct fm_router *r, int T);
     /* group the T·K choices by expert: order[i] = choice t·K+j at sorted place i, slot[t·K+j] = its place,
      * start[E+1]; stable: within an expert by choice number */
-    void (*moe_sort)(struct fm_ctx *c, int32_t *order, int32_t *slot, int32_t *start, const int32_t *idx, int T, int K, int E);
+    void (*moe_sort)(struct fm_ctx *c, int32_t *order, int32_t *slot, int32_t *start, const int32_t *idx, int T, int K,
+                     int E);
     /* y[i,:] = x[order[i]/K,:], i < n */
     void (*moe_gather)(struct fm_ctx *c, fm_real *y, const fm_real *x, const int32_t *order, int K, int n, int D);
     /* y[t,:] (+)= Σ_j w[t,j]·x[slot[t·K+j],:] in order of j; w NULL: ones */
-    void (*moe_combine)(struct fm_ctx *c, fm_real *y, const fm_real *x, const fm_real *w, const int32_t *slot, int T, int K,
-                        int D, bool accumulate);
+    void (*moe_combine)(struct fm_ctx *c, fm_real *y, const fm_real *x, const fm_real *w, const int32_t *slot, int T,
+                        int K, int D, bool accumulate);
 };
 
 struct fm_ops_grad {
     const char *name;
     void (*embed)(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, const int32_t *ids, int T);
     /* dx[T,K] (+)= dy[T,N]·W[N,K] */
-    void (*matmul_dx)(struct fm_ctx *c, fm_real *dx, size_t lddx, const fm_real *dy, size_t lddy, const struct fm_mat *w, int T,
-                      bool accumulate);
+    void (*matmul_dx)(struct fm_ctx *c, fm_real *dx, size_t lddx, const fm_real *dy, size_t lddy,
+                      const struct fm_mat *w, int T, bool accumulate);
     /* dW[N,K] += dyᵀ[N,T]·x[T,K]; dw is FM_REAL_FMT */
-    void (*matmul_dw)(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, size_t lddy, const fm_real *x, size_t ldx, int T);
-    void (*matmul_grouped_dx)(struct fm_ctx *c, fm_real *dx, const fm_real *dy, const struct fm_mat *w, const int32_t *start,
-                              int E, bool accumulate);
-    void (*matmul_grouped_dw)(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, const fm_real *x, const int32_t *start,
-                              int E);
+    void (*matmul_dw)(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, size_t lddy, const fm_real *x, size_t ldx,
+                      int T);
+    void (*matmul_grouped_dx)(struct fm_ctx *c, fm_real *dx, const fm_real *dy, const struct fm_mat *w,
+                              const int32_t *start, int E, bool accumulate);
+    void (*matmul_grouped_dw)(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, const fm_real *x,
+                              const int32_t *start, int E);
     void (*bias)(struct fm_ctx *c, fm_real *db, const fm_real *dy, int T, int N); /* db[N] += Σ_t dy */
-    void (*rms_norm)(struct fm_ctx *c, fm_real *dx, size_t lddx, fm_real *dw, const fm_real *dy, size_t lddy, const fm_real *x,
-                     size_t ldx, const fm_real *w, int rows, int D, fm_real eps, bool accumulate);
-    void (*swiglu)(struct fm_ctx *c, fm_real *dg, fm_real *du, const fm_real *dy, const fm_real *g, const fm_real *u, size_t n);
-    /* backward of copy with repeat: dst[r] (cols, dst_ld) = Σ over the repeat rows of src */
-    void (*sum_repeat)(struct fm_ctx *c, fm_real *dst, size_t dst_ld, const fm_real *src, size_t src_ld, int repeat, int rows,
-                       int cols);
+    void (*rms_norm)(struct fm_ctx *c, fm_real *dx, size_t lddx, fm_real *dw, const fm_real *dy, size_t lddy,
+                     const fm_real *x, size_t ldx, const fm_real *w, int rows, int D, fm_real eps, bool accumulate);
+    void (*swiglu)(struct fm_ctx *c, fm_real *dg, fm_real *du, const fm_real *dy, const fm_real *g, const fm_real *u,
+                   size_t n);
+    /* backward of copy with repeat: dst[r] (cols, dst_ld) = Σ over its repeat rows of src; rows counts those of dst */
+    void (*sum_repeat)(struct fm_ctx *c, fm_real *dst, size_t dst_ld, const fm_real *src, size_t src_ld, int repeat,
+                       int rows, int cols);
     /* dq, dk, dv = ; flat rows only, pos0 = 0.  dk.head, dv.head may interleave with other data. y, lse from the forward. */
     void (*attn)(struct fm_ctx *c, fm_real *dq, const struct fm_rows *dk, const struct fm_rows *dv, const fm_real *dy,
-                 const fm_real *y, const fm_real *lse, const fm_real *q, const struct fm_rows *k, const struct fm_rows *v,
-                 const struct fm_attn *a, const struct fm_batch *b);
+                 const fm_real *y, const fm_real *lse, const fm_real *q, const struct fm_rows *k,
+                 const struct fm_rows *v, const struct fm_attn *a, const struct fm_batch *b);
     /* dlogits[T,E] = from dw[T,K] and dscores[T,E] (may be NULL: balance loss); the choice is a constant */
     void (*router)(struct fm_ctx *c, fm_real *dlogits, const fm_real *dw, const fm_real *dscores, const int32_t *idx,
                    const fm_real *w, const fm_real *scores, const struct fm_router *r, int T);
-    /* backward of moe_combine: dx[slot[t·K+j],:] = w[t,j]·dy[t,:];  dw[t,j] = dy[t,:]·x[slot[t·K+j],:] */
-    void (*moe_combine)(struct fm_ctx *c, fm_real *dx, fm_real *dw, const fm_real *dy, const fm_real *x, const fm_real *w,
-                        const int32_t *slot, int T, int K, int D);
-    /* loss[T] = log Σ exp(logits) − logits[target]; dlogits = (softmax − onehot)·scale, may alias logits;
+    /* backward of moe_combine: dx[slot[t·K+j],:] = w[t,j]·dy[t,:];  dw[t,j] = dy[t,:]·x[slot[t·K+j],:];
+     * w NULL: ones; dw may be NULL */
+    void (*moe_combine)(struct fm_ctx *c, fm_real *dx, fm_real *dw, const fm_real *dy, const fm_real *x,
+                        const fm_real *w, const int32_t *slot, int T, int K, int D);
+    /* loss[T] = log Σ exp(logits) − logits[target]; dlogits = (softmax − onehot)·scale, may be logits or NULL;
      * target < 0: loss 0, gradient 0 */
-    void (*cross_entropy)(struct fm_ctx *c, fm_real *loss, fm_real *dlogits, const fm_real *logits, const int32_t *target, int T,
-                          int V, fm_real scale);
+    void (*cross_entropy)(struct fm_ctx *c, fm_real *loss, fm_real *dlogits, const fm_real *logits,
+                          const int32_t *target, int T, int V, fm_real scale);
 };
 
 /* What a step needs around it.  One user thread at a time. */
@@ -163,11 +179,11 @@ struct fm_ctx {
     const struct fm_ops_grad *grad; /* NULL outside training */
     struct fm_arena *arena;         /* step scratch and saved activations */
     struct fm_pool *pool;
-    void *backend;                  /* op/cpu: kernels and per-thread scratch */
-    bool exact;                     /* quantised weights are decoded and computed with in float32 */
-    bool deterministic;             /* same bits whatever the session's history: always absorbed MLA (implied by exact) */
-    atomic_bool *cancel;            /* NULL or polled between tiles */
-    enum fm_status status;          /* sticky */
+    void *backend;         /* op/cpu: kernels and per-thread scratch */
+    bool exact;            /* quantised weights are decoded and computed with in float32 */
+    bool deterministic;    /* same bits whatever the session's history: always absorbed MLA (implied by exact) */
+    atomic_bool *cancel;   /* NULL or polled between tiles */
+    enum fm_status status; /* sticky */
     struct fm_error error;
 };
 
@@ -200,7 +216,8 @@ const char *fm_cpu_backend_tier(const void *backend);    /* "avx2" */
 struct fm_adamw_step {
     float lr, beta1, beta2, eps, weight_decay, bias1, bias2, grad_scale;
 };
-void fm_cpu_adamw(struct fm_ctx *c, float *p, float *m, float *v, const float *g, size_t n, const struct fm_adamw_step *s);
+void fm_cpu_adamw(struct fm_ctx *c, float *p, float *m, float *v, const float *g, size_t n,
+                  const struct fm_adamw_step *s);
 double fm_cpu_sumsq(struct fm_ctx *c, const float *x, size_t n); /* in fixed chunks: any thread count, same bits */
 #endif
 

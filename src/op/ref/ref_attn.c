@@ -1,0 +1,126 @@
+/* Causal softmax attention of one query head at a time: two passes forward, one backward.
+ *   z_s = scale·q·k_s (s <= p);  m = max z;  l = Σ e^(z−m);  y = Σ e^(z−m)/l · v_s;  lse = m + log l */
+#include <math.h>
+#include <string.h>
+
+#include "op/ref/ref.h"
+
+/* One query head of one row and the keys it may see. */
+struct head {
+    const fm_real *q;
+    const struct fm_rows *k, *v;
+    size_t k_head, v_head;
+    int n, Dk;
+    double scale;
+};
+
+static struct head head_at(const fm_real *q, const struct fm_rows *k, const struct fm_rows *v, const struct fm_attn *a,
+                           int row, int h, int pos)
+{
+    size_t hk = (size_t)((int64_t)h * a->Hkv / a->H);
+    return (struct head){
+        q + ((size_t)row * a->H + h) * a->Dk, k, v, hk * k->head, hk * v->head, pos + 1, a->Dk, (double)a->scale};
+}
+
+static const fm_real *key(const struct head *x, int s) { return fm_rows_at(x->k, s) + x->k_head; }
+static const fm_real *value(const struct head *x, int s) { return fm_rows_at(x->v, s) + x->v_head; }
+
+static double score(const struct head *x, int s)
+{
+    const fm_real *k = key(x, s);
+    double acc = 0;
+    for (int i = 0; i < x->Dk; i++) acc += (double)x->q[i] * k[i];
+    return acc * x->scale;
+}
+
+static double max_score(const struct head *x)
+{
+    double m = score(x, 0);
+    for (int s = 1; s < x->n; s++) {
+        double z = score(x, s);
+        m = z > m ? z : m;
+    }
+    return m;
+}
+
+/* y[j0 … j0+n−1], 64 columns at a time so that the sums fit a small array; returns l. */
+enum { COLS = 64 };
+static double weigh(const struct head *x, fm_real *y, int n, int j0, double m)
+{
+    double acc[COLS] = {0}, l = 0;
+    for (int s = 0; s < x->n; s++) {
+        double p = exp(score(x, s) - m);
+        const fm_real *v = value(x, s) + j0;
+        l += p;
+        for (int j = 0; j < n; j++) acc[j] += p * v[j];
+    }
+    for (int j = 0; j < n; j++) y[j0 + j] = (fm_real)(acc[j] / l);
+    return l;
+}
+
+void fm_ref_attn(struct fm_ctx *c, fm_real *y, fm_real *lse, const fm_real *q, const struct fm_rows *k,
+                 const struct fm_rows *v, const struct fm_attn *a, const struct fm_batch *b)
+{
+    if (c->status) return;
+    for (int i = 0; i < b->n_seqs; i++)
+        for (int r = 0; r < b->seqs[i].n; r++)
+            for (int h = 0; h < a->H; h++) {
+                int row = b->seqs[i].row0 + r;
+                struct head x = head_at(q, &k[i], &v[i], a, row, h, b->seqs[i].pos0 + r);
+                double m = max_score(&x), l = 0;
+                fm_real *yr = y + ((size_t)row * a->H + h) * a->Dv;
+                for (int j = 0; j < a->Dv; j += COLS) l = weigh(&x, yr, a->Dv - j < COLS ? a->Dv - j : COLS, j, m);
+                if (lse) lse[(size_t)row * a->H + h] = (fm_real)(m + log(l));
+            }
+}
+
+static double dot(const fm_real *a, const fm_real *b, int n)
+{
+    double acc = 0;
+    for (int i = 0; i < n; i++) acc += (double)a[i] * b[i];
+    return acc;
+}
+
+static void clear_rows(const struct fm_rows *d, int n, int heads, int width)
+{
+    for (int s = 0; s < n; s++)
+        for (int h = 0; h < heads; h++)
+            memset(fm_rows_at(d, s) + (size_t)h * d->head, 0, (size_t)width * sizeof(fm_real));
+}
+
+/* p_s = e^(z_s − lse);  dv_s += p_s·dy;  dz_s = p_s·(dy·v_s − dy·y);  dq += scale·dz_s·k_s;  dk_s += scale·dz_s·q */
+static void head_bwd(const struct head *x, fm_real *dq, const struct fm_rows *dk, const struct fm_rows *dv,
+                     size_t dk_head, size_t dv_head, const fm_real *dy, const fm_real *y, double lse, int Dv)
+{
+    double dyy = dot(dy, y, Dv);
+    memset(dq, 0, (size_t)x->Dk * sizeof *dq);
+    for (int s = 0; s < x->n; s++) {
+        const fm_real *ks = key(x, s);
+        fm_real *dks = fm_rows_at(dk, s) + dk_head, *dvs = fm_rows_at(dv, s) + dv_head;
+        double p = exp(score(x, s) - lse), dz = p * (dot(dy, value(x, s), Dv) - dyy) * x->scale;
+        for (int j = 0; j < Dv; j++) dvs[j] += (fm_real)(p * dy[j]);
+        for (int j = 0; j < x->Dk; j++) {
+            dq[j] += (fm_real)(dz * ks[j]);
+            dks[j] += (fm_real)(dz * x->q[j]);
+        }
+    }
+}
+
+void fm_ref_attn_bwd(struct fm_ctx *c, fm_real *dq, const struct fm_rows *dk, const struct fm_rows *dv,
+                     const fm_real *dy, const fm_real *y, const fm_real *lse, const fm_real *q, const struct fm_rows *k,
+                     const struct fm_rows *v, const struct fm_attn *a, const struct fm_batch *b)
+{
+    if (c->status) return;
+    for (int i = 0; i < b->n_seqs; i++) {
+        const struct fm_seq *s = &b->seqs[i];
+        clear_rows(&dk[i], s->n, a->Hkv, a->Dk);
+        clear_rows(&dv[i], s->n, a->Hkv, a->Dv);
+        for (int r = 0; r < s->n; r++)
+            for (int h = 0; h < a->H; h++) {
+                size_t at = (size_t)(s->row0 + r) * a->H + h, hk = (size_t)((int64_t)h * a->Hkv / a->H);
+                struct head x = head_at(q, &k[i], &v[i], a, s->row0 + r, h, r);
+                head_bwd(&x, dq + at * a->Dk, &dk[i], &dv[i], hk * dk[i].head, hk * dv[i].head, dy + at * a->Dv,
+                         y + at * a->Dv, lse[at], a->Dv);
+            }
+    }
+}
