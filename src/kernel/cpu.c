@@ -1,0 +1,33 @@
+/* Detection by CPUID and XGETBV.  Source: Intel SDM volume 1, §14.3 (AVX), §14.7.1 (AVX2); volume 2, CPUID. */
+#include "kernel/cpu.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+
+enum {
+    LEAF1_ECX_FMA = 1 << 12,
+    LEAF1_ECX_OSXSAVE = 1 << 27,
+    LEAF1_ECX_AVX = 1 << 28,
+    LEAF1_ECX_F16C = 1 << 29,
+    LEAF7_EBX_AVX2 = 1 << 5,
+    XCR0_SSE_AVX = 6 /* the system saves xmm (bit 1) and the upper halves of ymm (bit 2) */
+};
+
+static unsigned xcr0(void)
+{
+    unsigned lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return lo;
+}
+
+bool fm_cpu_has_avx2(void)
+{
+    const unsigned need = LEAF1_ECX_FMA | LEAF1_ECX_OSXSAVE | LEAF1_ECX_AVX | LEAF1_ECX_F16C;
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & need) != need) return false;
+    if ((xcr0() & XCR0_SSE_AVX) != XCR0_SSE_AVX) return false;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & LEAF7_EBX_AVX2);
+}
+#else
+bool fm_cpu_has_avx2(void) { return false; }
+#endif

@@ -1,0 +1,10 @@
+/* What this processor can run, as far as the kernel tiers ask. */
+#ifndef FM_KERNEL_CPU_H
+#define FM_KERNEL_CPU_H
+
+#include <stdbool.h>
+
+/* AVX2, FMA and F16C, and an operating system that saves the 256-bit registers.  false on other architectures. */
+bool fm_cpu_has_avx2(void);
+
+#endif
