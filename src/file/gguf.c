@@ -60,16 +60,17 @@ struct cursor {
     struct fm_error *err;
 };
 
-#define BAD(c, at, ...) bad_at(c, (uint64_t)(at), __VA_ARGS__)
-static enum fm_status bad_at(const struct cursor *c, uint64_t at, const char *fmt, ...) FM_PRINTF(3, 4);
-static enum fm_status bad_at(const struct cursor *c, uint64_t at, const char *fmt, ...)
+/* A constant, so that the compiler sees that it is a failure. */
+#define BAD(c, at, ...) (bad_at(c, (uint64_t)(at), __VA_ARGS__), FM_ERR_INPUT)
+static void bad_at(const struct cursor *c, uint64_t at, const char *fmt, ...) FM_PRINTF(3, 4);
+static void bad_at(const struct cursor *c, uint64_t at, const char *fmt, ...)
 {
     char why[256];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(why, sizeof why, fmt, ap);
     va_end(ap);
-    return fm_fail(c->err, FM_ERR_INPUT, "open GGUF: %s, byte %llu: %s", c->part->path, (unsigned long long)at, why);
+    (void)fm_fail(c->err, FM_ERR_INPUT, "open GGUF: %s, byte %llu: %s", c->part->path, (unsigned long long)at, why);
 }
 
 static size_t left(const struct cursor *c) { return c->part->map.size - c->at; }
