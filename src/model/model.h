@@ -60,12 +60,21 @@ struct fm_layer_saved {
     struct fm_mlp_saved mlp;
     struct fm_moe_saved moe;
 };
-/* One block in place: x[T,D] → x.  saved as in nn.h. layer: index in the cache. */
+/* One block: y[T,D] from x[T,D]; y may be x when saved is NULL.  layer: index in the cache. */
 void fm_block_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_layer *w, bool moe, const struct fm_batch *b,
                       int layer, const struct fm_rope *rope, fm_real *y, fm_real *x, struct fm_layer_saved *saved);
 /* d[T,D]: gradient of the output in, of the input out. */
 void fm_block_backward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_layer *w, struct fm_layer *dw, bool moe,
                        const struct fm_batch *b, const struct fm_rope *rope, fm_real *d, const struct fm_layer_saved *saved);
+
+struct fm_rope fm_rope_build(struct fm_ctx *c, const struct fm_config *cfg, const double *freq, const struct fm_batch *b);
+
+struct fm_mtp_saved {
+    fm_real *emb, *both; /* [T,D] embedding of the next token; [T,2D] normed [embedding | hidden] */
+};
+/* The MTP block's input x[T,D], in the arena. */
+fm_real *fm_mtp_input(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const struct fm_mtp *m, int T,
+                      const int32_t *next, const fm_real *hidden, struct fm_mtp_saved *s);
 
 /* hidden[T,D] = after the final norm.  taps: NULL, or [L+1] pointers of [T,D] that receive the embedding output and each
  * layer's output (the last one after the final norm), as transformers' hidden_states. */

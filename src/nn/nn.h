@@ -16,6 +16,13 @@
 /* A vector is a matrix of one row; its values are fm_real. */
 static inline fm_real *fm_vec(const struct fm_mat *m) { return (fm_real *)m->data; }
 
+/* dw += dyᵀ·x unless dw is absent (frozen or not trained). */
+static inline void fm_grad_weight(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, size_t lddy, const fm_real *x, size_t ldx,
+                                  int T)
+{
+    if (dw->data) c->grad->matmul_dw(c, dw, dy, lddy, x, ldx, T);
+}
+
 /* ---- cache ---- */
 
 /* One sequence's cache: blocks[b] holds positions 64b … 64b+63 of every layer, [layer][64][row]. The blocks belong to run/. */
