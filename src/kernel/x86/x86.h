@@ -1,7 +1,14 @@
-/* The x86 tiers: one fill function per file.  Private to this folder. */
+/* The x86 tiers: one fill function per file, and the packing of gemm.  Private to this folder. */
 #ifndef FM_KERNEL_X86_H
 #define FM_KERNEL_X86_H
 
 #include "kernel/kernel.h"
+
+void fm_avx2_fill_gemm(struct fm_kernels *k);
+
+/* Panels of gemm_f32; see gemm_pack_avx2.c. */
+enum { FM_AVX2_MR = 6, FM_AVX2_NR = 16 };
+void fm_avx2_pack_a(float *dst, int m, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs);
+void fm_avx2_pack_b(float *dst, int k, int n, const float *b, ptrdiff_t b_rs, ptrdiff_t b_cs);
 
 #endif
