@@ -1,0 +1,156 @@
+/* The product engine: a list of matrix products, cut into tiles that the pool works off.
+ *
+ * An element of C is one chain over k (kernel.h), so neither the cut into tiles, nor the panels of decoded weights, nor
+ * the choice of gemv or gemm changes a bit; only speed decides here. */
+#include <assert.h>
+
+#include "op/cpu/cpu.h"
+
+enum {
+    TILE_MAX = 512,          /* rows and columns of a tile                                                        */
+    TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                            */
+    GEMV_ROWS = 4,           /* with fewer rows of A, gemm's packing of B costs more than reading it again        */
+    GEMV_TILE_BYTES = 1 << 16,
+};
+
+fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt)
+{
+    fm_decode_fn kernel = fm_cpu_kernels(c)->decode[fmt];
+    if (kernel) return kernel;
+    if (!fm_formats[fmt].decode)
+        fm_ctx_fail(c, FM_ERR_INPUT, "weights: stored in a format that cannot be computed with");
+    return fm_formats[fmt].decode;
+}
+
+static const char *weights_at(const struct fm_cpu_product *p, int row, int col)
+{
+    return (const char *)p->w.data + (size_t)row * p->w.row_bytes + fm_format_bytes(p->w.fmt, (uint64_t)col);
+}
+
+/* C[m0…, n0…] of a tile, the k range [k0, k1), B from b (first element B[k0, n0]). */
+static void gemm_part(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int k0,
+                      int k1, const float *b, ptrdiff_t b_rs, ptrdiff_t b_cs, int thread)
+{
+    fm_cpu_kernels(c)->gemm_f32(m1 - m0, n1 - n0, k1 - k0, p->a + m0 * p->a_rs + k0 * p->a_cs, p->a_rs, p->a_cs, b,
+                                b_rs, b_cs, p->c + m0 * p->ldc + n0, p->ldc, p->accumulate || k0 > 0,
+                                fm_cpu_work(c, thread));
+}
+
+static inline int min_int(int a, int b) { return a < b ? a : b; }
+
+/* Weights in another format: decode a panel of at most 256 × 256, multiply, go on along k. */
+static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1,
+                         int thread)
+{
+    enum { SIDE = FM_CPU_PANEL_SIDE };
+    fm_decode_fn decode = fm_cpu_decoder((struct fm_ctx *)c, p->w.fmt); /* checked before: does not fail here */
+    float *panel = fm_cpu_panel(c, thread);
+    for (int n = n0; n < n1; n += SIDE)
+        for (int k = 0; k < p->k; k += SIDE) {
+            int n_end = min_int(n + SIDE, n1), k_end = min_int(k + SIDE, p->k);
+            int row = p->turned ? k : n, row_end = p->turned ? k_end : n_end, col = p->turned ? n : k;
+            int cols = p->turned ? n_end - n : k_end - k;
+            for (int r = row; r < row_end; r++)
+                decode(panel + (size_t)(r - row) * SIDE, weights_at(p, r, col), (size_t)cols);
+            gemm_part(c, p, m0, m1, n, n_end, k, k_end, panel, p->turned ? SIDE : 1, p->turned ? 1 : SIDE, thread);
+        }
+}
+
+static bool wants_gemv(const struct fm_cpu_product *p, const struct fm_kernels *k)
+{
+    return p->w.data && !p->turned && !p->xq && !p->accumulate && p->m < GEMV_ROWS && p->a_cs == 1 && k->gemv[p->w.fmt];
+}
+
+static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
+{
+    const struct fm_kernels *k = fm_cpu_kernels(c);
+    if (p->xq) {
+        k->gemm_q8[p->w.fmt](p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0,
+                             weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k);
+    } else if (wants_gemv(p, k)) {
+        for (int m = m0; m < m1; m++)
+            k->gemv[p->w.fmt](p->c + m * p->ldc + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a + m * p->a_rs, n1 - n0,
+                              p->k);
+    } else if (!p->w.data) {
+        gemm_part(c, p, m0, m1, n0, n1, 0, p->k, p->b + n0 * p->b_cs, p->b_rs, p->b_cs, thread);
+    } else if (p->w.fmt == FM_F32) { /* used where it lies */
+        ptrdiff_t ld = (ptrdiff_t)(p->w.row_bytes / sizeof(float));
+        const float *w = p->w.data;
+        gemm_part(c, p, m0, m1, n0, n1, 0, p->k, p->turned ? w + n0 : w + n0 * ld, p->turned ? ld : 1,
+                  p->turned ? 1 : ld, thread);
+    } else {
+        tile_decoded(c, p, m0, m1, n0, n1, thread);
+    }
+}
+
+static int round_up(int n, int to) { return (n + to - 1) / to * to; }
+static int n_pieces(int n, int piece) { return (n + piece - 1) / piece; }
+
+/* Tiles of about macs multiply-adds: as many rows as possible first (B is packed or decoded once per tile). */
+static void cut(struct fm_cpu_product *p, const struct fm_kernels *k, double macs)
+{
+    bool gemv = wants_gemv(p, k);
+    double per_column = (double)p->k * min_int(p->m, TILE_MAX);
+    int columns = macs / per_column < TILE_MAX ? (int)(macs / per_column) : TILE_MAX;
+    if (gemv && (size_t)columns * p->w.row_bytes > GEMV_TILE_BYTES && p->w.row_bytes)
+        columns = (int)(GEMV_TILE_BYTES / p->w.row_bytes);
+    /* formats with blocks along n (turned) are cut at blocks: 256 is a multiple of all, and 64 of the usual 32 */
+    int step = p->turned && p->w.data && fm_formats[p->w.fmt].block > 1 ? FM_CPU_PANEL_SIDE : gemv ? 8 : 64;
+    p->tile_n = min_int(round_up(columns > 0 ? columns : 1, step), round_up(p->n, 8));
+    p->tile_m = min_int(p->m, TILE_MAX);
+    if (per_column * p->tile_n > 2 * macs && !gemv)
+        p->tile_m = min_int(p->tile_m, round_up((int)(macs / ((double)p->k * p->tile_n)) + 1, 48));
+}
+
+struct job {
+    struct fm_ctx *c;
+    const struct fm_cpu_product *p;
+    int n;
+};
+
+/* The product that tile i belongs to: the last one with first_tile <= i. */
+static const struct fm_cpu_product *product_of(const struct job *j, int i)
+{
+    int lo = 0, hi = j->n;
+    while (hi - lo > 1) {
+        int mid = (lo + hi) / 2;
+        if (j->p[mid].first_tile <= i)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return &j->p[lo];
+}
+
+static void run_tiles(void *arg, int begin, int end, int thread)
+{
+    const struct job *j = arg;
+    for (int i = begin; i < end; i++) {
+        const struct fm_cpu_product *p = product_of(j, i);
+        int at = i - p->first_tile, across = n_pieces(p->n, p->tile_n);
+        int m = at / across * p->tile_m, n = at % across * p->tile_n;
+        run_tile(j->c, p, m, min_int(m + p->tile_m, p->m), n, min_int(n + p->tile_n, p->n), thread);
+    }
+}
+
+void fm_cpu_products(struct fm_ctx *c, int n)
+{
+    struct fm_cpu_backend *be = fm_cpu_backend(c);
+    double macs = 0;
+    assert(n <= FM_CPU_PRODUCTS);
+    for (int i = 0; i < n; i++) {
+        const struct fm_cpu_product *p = &be->products[i];
+        macs += (double)p->m * p->n * p->k;
+        if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
+    }
+    double tile = macs / (4 * be->n_threads);
+    int tiles = 0;
+    for (int i = 0; i < n; i++) {
+        struct fm_cpu_product *p = &be->products[i];
+        cut(p, be->k, tile > TILE_MACS_MIN ? tile : TILE_MACS_MIN);
+        p->first_tile = tiles;
+        tiles += n_pieces(p->m, p->tile_m) * n_pieces(p->n, p->tile_n);
+    }
+    fm_cpu_for(c, tiles, macs < (double)FM_CPU_GRAIN * FM_CPU_MACS ? tiles : 1, run_tiles,
+               &(struct job){c, be->products, n});
+}
