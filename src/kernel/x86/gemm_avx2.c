@@ -24,8 +24,9 @@ enum {
     A_FLOATS = 144 * KC, /* 144 KiB of an L2 of 256 KiB or more                      */
     A_ROOM = A_FLOATS + 16, /* an A panel may write two floats past its end             */
     B_FLOATS = FM_GEMM_WORK - A_ROOM,
-    ROWS_MAX_N = 64, /* up to here packing A costs more than it brings */
-    FEW_ROWS = 64
+    ROWS_MAX_N = 256, /* row-major A is packed for more columns only */
+    FEW_ROWS = 128,   /* M up to which W is not packed …              */
+    FEW_MIN_K = 256   /* … if k pays for transposing the tiles        */
 };
 
 #define EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5)
@@ -230,7 +231,7 @@ static void gemm_f32(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdif
         if (!accumulate) clear(m, n, c, ldc);
         return;
     }
-    if (b_rs == 1 && m <= FEW_ROWS) {
+    if (b_rs == 1 && m <= FEW_ROWS && (k >= FEW_MIN_K || m <= NR)) {
         gemm_few_rows(m, n, k, a, a_rs, a_cs, b, b_cs, c, ldc, accumulate, work);
         return;
     }

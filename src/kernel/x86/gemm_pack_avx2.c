@@ -35,22 +35,28 @@ static void pack_a_rows(float *dst, int k, const float *a, ptrdiff_t rs)
     pack_any(dst, MR, MR, k - p, a + p, rs, 1);
 }
 
-/* Contiguous across the rows: six floats a step.  Not eight: at the end of A there is nothing to read beyond them. */
-static void pack_a_cols(float *dst, int k, const float *a, ptrdiff_t cs)
+/* Contiguous across the panels: count of them (constant where inlined) side by side, so that memory is read in longer
+ * runs.  Six floats at a time, not eight: at the end of A there is nothing to read beyond them. */
+FM_INLINE void pack_a_cols(int count, float *dst, int k, const float *a, ptrdiff_t cs)
 {
     for (int p = 0; p < k; p++, a += cs, dst += MR) {
-        __m128 lo = _mm_loadu_ps(a), hi = _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(a + 4)));
-        _mm_storeu_ps(dst, lo);
-        _mm_storel_pi((__m64 *)(dst + 4), hi);
+        _mm_prefetch((const char *)(a + 8 * cs), _MM_HINT_T0);
+        if (count > 1) _mm_prefetch((const char *)(a + 8 * cs + 4 * MR - 1), _MM_HINT_T0);
+        for (int i = 0; i < count; i++) {
+            float *d = dst + (ptrdiff_t)i * MR * k;
+            _mm_storeu_ps(d, _mm_loadu_ps(a + i * MR));
+            _mm_storel_pi((__m64 *)(d + 4), _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(a + i * MR + 4))));
+        }
     }
 }
 
 void fm_avx2_pack_a(float *dst, int m, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs)
 {
+    for (; a_rs == 1 && m >= 4 * MR; m -= 4 * MR, a += 4 * MR, dst += (ptrdiff_t)4 * MR * k) pack_a_cols(4, dst, k, a, a_cs);
     for (int i = 0; i < m; i += MR, a += MR * a_rs, dst += (ptrdiff_t)MR * k) {
         if (m - i < MR) pack_any(dst, MR, m - i, k, a, a_rs, a_cs);
         else if (a_cs == 1) pack_a_rows(dst, k, a, a_rs);
-        else if (a_rs == 1) pack_a_cols(dst, k, a, a_cs);
+        else if (a_rs == 1) pack_a_cols(1, dst, k, a, a_cs);
         else pack_any(dst, MR, MR, k, a, a_rs, a_cs);
     }
 }
@@ -69,21 +75,25 @@ static void pack_b_cols(float *dst, int k, const float *b, ptrdiff_t cs)
     pack_any(dst, NR, NR, k - p, b + p, cs, 1);
 }
 
-static void pack_b_rows(float *dst, int k, const float *b, ptrdiff_t rs)
+/* Contiguous across the panels: count of them (constant where inlined) side by side, so that a row is read in long runs. */
+FM_INLINE void pack_b_rows(int count, float *dst, int k, const float *b, ptrdiff_t rs)
 {
-    for (int p = 0; p < k; p++, b += rs, dst += NR) {
-        __m256 lo = _mm256_loadu_ps(b), hi = _mm256_loadu_ps(b + 8);
-        _mm256_store_ps(dst, lo);
-        _mm256_store_ps(dst + 8, hi);
-    }
+    for (int p = 0; p < k; p++, b += rs, dst += NR)
+        for (int i = 0; i < count; i++) {
+            float *d = dst + (ptrdiff_t)i * NR * k;
+            _mm_prefetch((const char *)(b + 8 * rs + i * NR), _MM_HINT_T0);
+            _mm256_store_ps(d, _mm256_loadu_ps(b + i * NR));
+            _mm256_store_ps(d + 8, _mm256_loadu_ps(b + i * NR + 8));
+        }
 }
 
 void fm_avx2_pack_b(float *dst, int k, int n, const float *b, ptrdiff_t b_rs, ptrdiff_t b_cs)
 {
+    for (; b_cs == 1 && n >= 4 * NR; n -= 4 * NR, b += 4 * NR, dst += (ptrdiff_t)4 * NR * k) pack_b_rows(4, dst, k, b, b_rs);
     for (int j = 0; j < n; j += NR, b += NR * b_cs, dst += (ptrdiff_t)NR * k) {
         if (n - j < NR) pack_any(dst, NR, n - j, k, b, b_cs, b_rs);
         else if (b_rs == 1) pack_b_cols(dst, k, b, b_cs);
-        else if (b_cs == 1) pack_b_rows(dst, k, b, b_rs);
+        else if (b_cs == 1) pack_b_rows(1, dst, k, b, b_rs);
         else pack_any(dst, NR, NR, k, b, b_cs, b_rs);
     }
 }
