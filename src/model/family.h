@@ -7,10 +7,28 @@
 #include "file/write.h"
 #include "model/config.h"
 
+/* Checked reading of numbers from config.json or GGUF keys; the first failure sticks. */
+struct fm_reader {
+    const json_t *json;        /* the object, or NULL … */
+    const struct fm_file *gguf;/* … then keys are arch.KEY */
+    const char *arch, *where;
+    enum fm_status status;
+    struct fm_error *err;
+};
+enum { FM_NEEDED = -2147483647 }; /* as dflt: the key must be there */
+int fm_read_int(struct fm_reader *r, const char *key, int min, int max, int dflt);
+double fm_read_num(struct fm_reader *r, const char *key, double min, double max, double dflt); /* NAN as dflt: needed */
+bool fm_read_bool(struct fm_reader *r, const char *key, bool dflt);
+/* NULL when absent or no string; json only */
+const char *fm_read_str(struct fm_reader *r, const char *key);
+void fm_reader_fail(struct fm_reader *r, const char *key, const char *why);
+
 /* One concrete tensor of a concrete model. */
 enum {
     FM_BIND_VECTOR = 1,   /* one row, kept as fm_real                                      */
     FM_BIND_OPTIONAL = 2, /* may be absent from the file                                   */
+    FM_BIND_SPLIT_WHOLE = 64, /* this tensor, or …                                         */
+    FM_BIND_SPLIT_PART = 128, /* … these parts of it (no hf name: never trained or exported) */
     FM_BIND_PERMUTE = 4,  /* rows of q, k in GGUF llama files are permuted per head (models.md §1.3) */
     FM_BIND_NORM = 8,     /* starts at one                                                 */
     FM_BIND_ZERO = 16,    /* starts at zero (biases)                                       */
@@ -19,6 +37,7 @@ enum {
 struct fm_binding {
     char hf[128];   /* Hugging Face name */
     char gguf[64];  /* GGUF name; for experts the stacked tensor */
+    int layer;      /* number in names; 0 outside layers          */
     int expert;     /* slice of the stacked GGUF tensor, or -1   */
     int n_experts;
     struct fm_mat *mat; /* where it goes in struct fm_weights     */
@@ -31,7 +50,7 @@ struct fm_binding {
 struct fm_tensor_row {
     const char *hf, *gguf;
     size_t offset;                                    /* of the fm_mat in its struct                        */
-    enum { FM_IN_MODEL, FM_IN_LAYER, FM_IN_EXPERT, FM_IN_MTP, FM_IN_MTP_LAYER, FM_IN_MTP_EXPERT } where;
+    enum { FM_IN_MODEL, FM_IN_LAYER, FM_IN_EXPERT, FM_IN_MTP } where; /* layer rows serve the MTP blocks, too */
     void (*shape)(const struct fm_config *cfg, int *rows, int *cols);
     bool (*when)(const struct fm_config *cfg, int layer); /* NULL: always */
     unsigned flags;
@@ -45,11 +64,12 @@ struct fm_family {
     const char *hf_class;       /* architectures[0] written on export               */
     const struct fm_tensor_row *rows;
     int n_rows;
-    /* Is this GGUF (arch already equal) ours?  Two families may share an arch. */
-    bool (*gguf_match)(const struct fm_file *f);
-    enum fm_status (*read_json)(const json_t *j, struct fm_config *cfg, const char *where, struct fm_error *err);
-    enum fm_status (*read_gguf)(const struct fm_file *f, struct fm_config *cfg, struct fm_error *err);
-    /* for export: the keys that read_json / read_gguf read back */
+    bool permuted_gguf;         /* q, k rows of GGUF files are permuted per head (models.md §1.3) */
+    bool (*gguf_match)(const struct fm_file *f); /* two families may share an arch; NULL: arch decides */
+    /* The family's own numbers; the common ones are read before.  Failures stick in the reader. */
+    void (*read_json)(struct fm_reader *r, struct fm_config *cfg);
+    void (*read_gguf)(struct fm_reader *r, struct fm_config *cfg);
+    /* for export: the keys that the readers read back */
     void (*write_json)(const struct fm_config *cfg, json_t *j);
     void (*write_gguf)(const struct fm_config *cfg, struct fm_writer *w);
 };

@@ -3,7 +3,7 @@
 
 static struct fm_attn attn_shape(const struct fm_mha_shape *s)
 {
-    return (struct fm_attn){s->H, s->Hkv, s->Dh, s->Dh, (fm_real)(1 / __builtin_sqrt((double)s->Dh))};
+    return (struct fm_attn){s->H, s->Hkv, s->Dh, s->Dh, s->scale};
 }
 
 static bool cached(const struct fm_batch *b) { return b->n_seqs > 0 && b->seqs[0].kv; }

@@ -56,7 +56,8 @@ void fm_mlp_backward(struct fm_ctx *c, const struct fm_mlp *w, struct fm_mlp *dw
 /* ---- grouped-query attention, models.md §2.1 ---- */
 struct fm_mha_shape {
     int H, Hkv, Dh;
-    fm_real eps; /* of the head norms */
+    fm_real eps;   /* of the head norms */
+    fm_real scale; /* softmax scale, 1/√Dh but for YaRN's amplitude */
 };
 struct fm_mha {
     struct fm_mat wq, wk, wv, wo;   /* [H·Dh,D] [Hkv·Dh,D] [Hkv·Dh,D] [D,H·Dh] */

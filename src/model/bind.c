@@ -1,0 +1,195 @@
+/* Table rows + file → weights: every shape checked, matrices left in the mapping, vectors copied to f32.
+ *
+ * The same code runs twice: over a dry arena to learn how many bytes the derived copies need, then for real. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/model.h"
+
+static enum fm_status bad(const struct fm_tensor *t, const char *name, const struct fm_file *f, struct fm_error *err, const char *why)
+{
+    return fm_fail(err, FM_ERR_INPUT, "load model: %s, tensor '%s': %s", t ? t->path : fm_file_path(f), name, why);
+}
+
+/* Stacked experts have one more dimension in front; newer files give attn_k_b, attn_v_b per head. */
+static bool shape_fits(const struct fm_tensor *t, const struct fm_binding *b, bool stacked)
+{
+    uint64_t want = (uint64_t)b->rows * (uint64_t)b->cols;
+    if (stacked && (t->n_dims < 1 || t->shape[0] != (uint64_t)b->n_experts)) return false;
+    if (stacked) want *= (uint64_t)b->n_experts;
+    return t->n_dims >= 1 && t->n_elements == want && t->shape[t->n_dims - 1] == (uint64_t)b->cols;
+}
+
+static enum fm_status check_tensor(const struct fm_tensor *t, const struct fm_binding *b, bool stacked, const char *name,
+                                   const struct fm_file *f, struct fm_error *err)
+{
+    char why[160];
+    if (t->fmt >= FM_FMT_COUNT || !fm_formats[t->fmt].decode || t->fmt == FM_F64) {
+        snprintf(why, sizeof why, "format %s is not supported yet", t->type_name);
+        (void)bad(t, name, f, err, why);
+        fm_hint(err, "supported: F32 F16 BF16 Q8_0 Q4_0 Q4_1");
+        return FM_ERR_INPUT;
+    }
+    if (!shape_fits(t, b, stacked)) {
+        int n = snprintf(why, sizeof why, "has shape [");
+        for (int i = 0; i < t->n_dims && n < 100; i++)
+            n += snprintf(why + n, sizeof why - (size_t)n, i ? ",%llu" : "%llu", (unsigned long long)t->shape[i]);
+        snprintf(why + n, sizeof why - (size_t)n, "], the config says [%d,%d]%s", b->rows, b->cols, stacked ? " per expert" : "");
+        return bad(t, name, f, err, why);
+    }
+    if (b->cols % (int)fm_formats[t->fmt].block) return bad(t, name, f, err, "rows are no whole number of blocks");
+    return FM_OK;
+}
+
+/* f32 copy of a vector. */
+static enum fm_status bind_vector(struct fm_arena *a, const struct fm_tensor *t, const struct fm_binding *b, struct fm_error *err)
+{
+    const size_t n = (size_t)b->cols;
+    float *v = fm_arena_alloc(a, n * sizeof *v, "vectors");
+    if (a->dry) return FM_OK;
+    if (!v) return fm_fail_memory(err, "vectors", n * sizeof *v);
+    FM_TRY(fm_tensor_decode(t, v, err));
+    *b->mat = (struct fm_mat){FM_F32, 1, b->cols, n * sizeof *v, v};
+    return FM_OK;
+}
+
+/* Kernels read f32 and f16 at natural alignment; containers promise none, so an odd tensor is copied. */
+static enum fm_status bind_matrix(struct fm_arena *a, const struct fm_tensor *t, const struct fm_binding *b, bool stacked,
+                                  struct fm_error *err)
+{
+    const struct fm_format *fmt = &fm_formats[t->fmt];
+    const size_t row_bytes = (size_t)fm_format_bytes(t->fmt, (uint64_t)b->cols), bytes = row_bytes * (size_t)b->rows;
+    const size_t align = fmt->block > 1 ? 2 : fmt->block_bytes;
+    const unsigned char *data = (const unsigned char *)t->data + (stacked ? bytes * (size_t)b->expert : 0);
+    void *copy = NULL;
+    if ((size_t)data % align) {
+        copy = fm_arena_alloc(a, bytes, "unaligned matrices");
+        if (!a->dry && !copy) return fm_fail_memory(err, "unaligned matrices", bytes);
+        if (!a->dry) memcpy(copy, data, bytes);
+    }
+    if (!a->dry) *b->mat = (struct fm_mat){t->fmt, b->rows, b->cols, row_bytes, copy ? copy : (void *)(size_t)data};
+    return FM_OK;
+}
+
+/* The parts of a pair whose other half the file holds, and attn_k_b/attn_v_b beside attn_kv_b, may be absent. */
+static bool may_be_absent(const struct fm_file *f, const struct fm_binding *list, int n, int i)
+{
+    if (list[i].flags & FM_BIND_OPTIONAL) return true;
+    if (!(list[i].flags & (FM_BIND_SPLIT_WHOLE | FM_BIND_SPLIT_PART))) return false;
+    const unsigned other = list[i].flags & FM_BIND_SPLIT_WHOLE ? FM_BIND_SPLIT_PART : FM_BIND_SPLIT_WHOLE;
+    const bool gguf = fm_file_container(f) == FM_GGUF;
+    for (int j = 0; j < n; j++)
+        if (list[j].layer == list[i].layer && (list[j].flags & other) && fm_file_find(f, gguf ? list[j].gguf : list[j].hf)) return true;
+    return false;
+}
+
+static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, const struct fm_binding *list, int n, struct fm_error *err)
+{
+    const bool gguf = fm_file_container(f) == FM_GGUF;
+    for (int i = 0; i < n; i++) {
+        const struct fm_binding *b = &list[i];
+        const char *name = gguf ? b->gguf : b->hf;
+        const struct fm_tensor *t = *name ? fm_file_find(f, name) : NULL;
+        const bool stacked = gguf && b->expert >= 0;
+        if (!t && may_be_absent(f, list, n, i)) continue;
+        if (!t) return bad(NULL, name, f, err, "is missing");
+        FM_TRY(check_tensor(t, b, stacked, name, f, err));
+        FM_TRY(b->flags & FM_BIND_VECTOR ? bind_vector(a, t, b, err) : bind_matrix(a, t, b, stacked, err));
+    }
+    return FM_OK;
+}
+
+/* wk_b[h·Rkv + r, n] = W_UK,h[n, r]: the key rows of wkv_b, transposed per head, in f32. */
+static enum fm_status derive_absorbed(const struct fm_config *cfg, struct fm_mla *m, struct fm_arena *a, bool whole_in_file,
+                                      struct fm_error *err)
+{
+    const struct fm_mla_shape *s = &cfg->mla;
+    const size_t R = (size_t)s->Rkv, Dn = (size_t)s->Dn, H = (size_t)s->H, Db = Dn + (size_t)s->Dv, bytes = H * R * Dn * sizeof(float);
+    if (!whole_in_file) return FM_OK;
+    float *wk = fm_arena_alloc(a, bytes, "absorbed keys");
+    if (a->dry) return FM_OK;
+    float *row = fm_malloc(R * sizeof *row);
+    if (!wk || !row) {
+        fm_free(row);
+        return fm_fail_memory(err, "absorbed keys", bytes);
+    }
+    for (size_t h = 0; h < H; h++)
+        for (size_t n = 0; n < Dn; n++) {
+            fm_formats[m->wkv_b.fmt].decode(row, (const char *)m->wkv_b.data + (h * Db + n) * m->wkv_b.row_bytes, R);
+            for (size_t r = 0; r < R; r++) wk[(h * R + r) * Dn + n] = row[r];
+        }
+    fm_free(row);
+    m->wk_b = (struct fm_mat){FM_F32, (int)(H * R), (int)Dn, Dn * sizeof *wk, wk};
+    return FM_OK;
+}
+
+static enum fm_status derive_all(const struct fm_file *f, struct fm_model *m, struct fm_arena *a, const struct fm_binding *list, int n,
+                                 struct fm_error *err)
+{
+    const bool gguf = fm_file_container(f) == FM_GGUF;
+    for (int i = 0; i < n; i++) {
+        if (!(list[i].flags & FM_BIND_SPLIT_WHOLE)) continue;
+        const int l = list[i].layer;
+        struct fm_layer *w = l < m->cfg.L ? &m->w.layers[l] : &m->w.mtp[l - m->cfg.L].layer;
+        FM_TRY(derive_absorbed(&m->cfg, &w->mla, a, fm_file_find(f, gguf ? list[i].gguf : list[i].hf) != NULL, err));
+    }
+    return FM_OK;
+}
+
+/* A pass over the file into arena a: dry, or real. */
+static enum fm_status load_into(const struct fm_file *f, bool for_inference, struct fm_model *m, struct fm_arena *a,
+                                struct fm_error *err)
+{
+    struct fm_binding *list;
+    int n;
+    FM_TRY(fm_bindings_new(&m->cfg, &m->w, &list, &n, err));
+    enum fm_status st = bind_all(f, a, list, n, err);
+    if (!st && for_inference && m->cfg.mla.Rkv) st = derive_all(f, m, a, list, n, err);
+    fm_free(list);
+    return st;
+}
+
+enum fm_status fm_model_load(const struct fm_file *f, bool for_inference, struct fm_model *out, struct fm_error *err)
+{
+    struct fm_model m = {0};
+    struct fm_arena dry;
+    enum fm_status st;
+    fm_arena_init_dry(&dry, "derived weights");
+    FM_GOTO(fm_config_from_file(f, &m.cfg, err));
+    FM_GOTO(fm_weights_init(&m.w, &m.cfg, err));
+    m.rope_freq = fm_calloc((size_t)m.cfg.rope_dim / 2, sizeof *m.rope_freq);
+    if (!m.rope_freq) FM_GOTO(fm_fail_memory(err, "RoPE frequencies", (size_t)m.cfg.rope_dim * 4));
+    fm_rope_frequencies(&m.cfg, m.rope_freq);
+    FM_GOTO(load_into(f, for_inference, &m, &dry, err));
+    m.derived_bytes = dry.peak;
+    FM_GOTO(fm_arena_init(&m.derived, "derived weights", dry.peak, err));
+    FM_GOTO(load_into(f, for_inference, &m, &m.derived, err));
+    if (m.cfg.tied) m.w.head = m.w.embed;
+    *out = m;
+    return FM_OK;
+out:
+    fm_model_release(&m);
+    return st;
+}
+
+enum fm_status fm_model_derived_bytes(const struct fm_file *f, uint64_t *bytes, struct fm_error *err)
+{
+    struct fm_model m = {0};
+    struct fm_arena dry;
+    fm_arena_init_dry(&dry, "derived weights");
+    FM_TRY(fm_config_from_file(f, &m.cfg, err));
+    FM_TRY(fm_weights_init(&m.w, &m.cfg, err));
+    enum fm_status st = load_into(f, true, &m, &dry, err);
+    fm_weights_release(&m.w, &m.cfg);
+    if (!st) *bytes = dry.peak;
+    return st;
+}
+
+void fm_model_release(struct fm_model *m)
+{
+    fm_weights_release(&m->w, &m->cfg);
+    fm_arena_release(&m->derived);
+    fm_free(m->rope_freq);
+    *m = (struct fm_model){0};
+}

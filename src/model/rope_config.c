@@ -1,0 +1,174 @@
+/* RoPE settings in their two published spellings and in GGUF, and the frequencies that follow.  models.md §1.3. */
+#include <math.h>
+#include <string.h>
+
+#include "model/rope_config.h"
+
+/* Divisors, factors and betas are positive; the upper limits only keep the arithmetic finite. */
+static void read_yarn(struct fm_reader *r, struct fm_config *cfg)
+{
+    cfg->yarn_beta_fast = fm_read_num(r, "beta_fast", 1e-3, 1e6, 32);
+    cfg->yarn_beta_slow = fm_read_num(r, "beta_slow", 1e-3, 1e6, 1);
+    cfg->yarn_mscale = fm_read_num(r, "mscale", 0, 100, 0);
+    cfg->yarn_mscale_all_dim = fm_read_num(r, "mscale_all_dim", 0, 100, 0);
+}
+
+void fm_rope_read_json(struct fm_reader *r, struct fm_config *cfg)
+{
+    /* published: rope_theta + rope_scaling {type | rope_type, …}; transformers 5: rope_parameters {rope_theta, rope_type, …} */
+    const json_t *p = json_object_get(r->json, "rope_parameters");
+    if (!json_is_object(p)) p = json_object_get(r->json, "rope_scaling");
+    cfg->rope_theta = fm_read_num(r, "rope_theta", 1, 1e12, 10000);
+    if (!json_is_object(p)) return;
+    struct fm_reader s = {.json = p, .where = r->where, .status = r->status, .err = r->err};
+    cfg->rope_theta = fm_read_num(&s, "rope_theta", 1, 1e12, cfg->rope_theta);
+    const char *type = fm_read_str(&s, "rope_type");
+    if (!type) type = fm_read_str(&s, "type");
+    if (type && strcmp(type, "default")) {
+        cfg->rope_factor = fm_read_num(&s, "factor", 1e-3, 1e6, NAN);
+        cfg->rope_orig_ctx = fm_read_num(&s, "original_max_position_embeddings", 1, FM_MAX_CTX, cfg->ctx_train);
+        if (!strcmp(type, "llama3")) {
+            cfg->rope_scaling = FM_ROPE_LLAMA3;
+            cfg->rope_low = fm_read_num(&s, "low_freq_factor", 1e-3, 1e6, NAN);
+            cfg->rope_high = fm_read_num(&s, "high_freq_factor", 1e-3, 1e6, NAN);
+        } else if (!strcmp(type, "yarn")) {
+            cfg->rope_scaling = FM_ROPE_YARN;
+            read_yarn(&s, cfg);
+        } else if (!strcmp(type, "linear")) {
+            cfg->rope_scaling = FM_ROPE_LINEAR;
+        } else {
+            fm_reader_fail(&s, "rope_type", "is none of default, linear, llama3, yarn");
+        }
+    }
+    r->status = s.status;
+}
+
+void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg)
+{
+    char key[96];
+    struct fm_str type = {"none", 4};
+    cfg->rope_theta = fm_read_num(r, "rope.freq_base", 1, 1e12, 10000);
+    snprintf(key, sizeof key, "%s.rope.scaling.type", r->arch);
+    if (fm_file_meta(r->gguf, key) && !fm_meta_str(r->gguf, key, &type)) fm_reader_fail(r, "rope.scaling.type", "is not a string");
+    const bool yarn = type.len == 4 && !memcmp(type.data, "yarn", 4), linear = type.len == 6 && !memcmp(type.data, "linear", 6);
+    if (yarn || linear) {
+        cfg->rope_scaling = yarn ? FM_ROPE_YARN : FM_ROPE_LINEAR;
+        cfg->rope_factor = fm_read_num(r, "rope.scaling.factor", 1e-3, 1e6, NAN);
+        cfg->rope_orig_ctx = fm_read_num(r, "rope.scaling.original_context_length", 1, FM_MAX_CTX, cfg->ctx_train);
+        cfg->yarn_beta_fast = fm_read_num(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32);
+        cfg->yarn_beta_slow = fm_read_num(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1);
+        cfg->yarn_mscale_all_dim = 10 * fm_read_num(r, "rope.scaling.yarn_log_multiplier", 0, 10, 0); /* 0.1·mscale_all_dim */
+        cfg->yarn_mscale = cfg->yarn_mscale_all_dim;
+    } else if (type.len != 4 || memcmp(type.data, "none", 4)) {
+        fm_reader_fail(r, "rope.scaling.type", "is none of none, linear, yarn");
+    }
+    const struct fm_tensor *t = fm_file_find(r->gguf, "rope_freqs.weight");
+    if (t && t->fmt == FM_F32 && t->n_elements == (uint64_t)cfg->rope_dim / 2 && (size_t)t->data % sizeof(float) == 0)
+        cfg->rope_divisors = t->data;
+    else if (t)
+        fm_reader_fail(r, "rope.dimension_count", "does not agree with tensor rope_freqs.weight");
+}
+
+static double mscale(double factor, double m) { return factor > 1 ? 0.1 * m * log(factor) + 1 : 1; }
+
+void fm_rope_amplitudes(struct fm_reader *r, struct fm_config *cfg)
+{
+    double scale = 1, both = 1; /* of the softmax; of cos and sin */
+    if (cfg->rope_scaling == FM_ROPE_YARN) {
+        if (cfg->yarn_mscale_all_dim > 0) {
+            scale = mscale(cfg->rope_factor, cfg->yarn_mscale_all_dim);
+            both = mscale(cfg->rope_factor, cfg->yarn_mscale > 0 ? cfg->yarn_mscale : 1) / scale;
+        } else if (!cfg->mla.Rkv || r->json) {
+            both = mscale(cfg->rope_factor, cfg->yarn_mscale > 0 ? cfg->yarn_mscale : 1);
+        }
+    }
+    if (cfg->mla.Rkv) {
+        cfg->mla.scale = (fm_real)(scale * scale / sqrt(cfg->mla.Dn + cfg->mla.Dr));
+        if (fabs(both - 1) > 1e-6) fm_reader_fail(r, "rope_scaling", "mscale and mscale_all_dim that differ are not supported");
+    } else { /* the whole head is rotated: an amplitude of q and k is one of the scores */
+        cfg->mha.scale = (fm_real)(both * both / sqrt(cfg->mha.Dh));
+    }
+}
+
+static double yarn_ramp(const struct fm_config *cfg, int i)
+{
+    const double d = cfg->rope_dim, lb = 2 * log(cfg->rope_theta);
+    double low = floor(d * log(cfg->rope_orig_ctx / (2 * M_PI * cfg->yarn_beta_fast)) / lb);
+    double high = ceil(d * log(cfg->rope_orig_ctx / (2 * M_PI * cfg->yarn_beta_slow)) / lb);
+    if (low < 0) low = 0;
+    if (high > d - 1) high = d - 1;
+    if (low == high) high += 0.001;
+    const double x = (i - low) / (high - low);
+    return x < 0 ? 0 : x > 1 ? 1 : x;
+}
+
+static double llama3_scaled(const struct fm_config *cfg, double f)
+{
+    const double wavelength = 2 * M_PI / f, L = cfg->rope_orig_ctx;
+    if (wavelength < L / cfg->rope_high) return f;
+    if (wavelength > L / cfg->rope_low) return f / cfg->rope_factor;
+    const double s = (L / wavelength - cfg->rope_low) / (cfg->rope_high - cfg->rope_low);
+    return (1 - s) * f / cfg->rope_factor + s * f;
+}
+
+void fm_rope_frequencies(const struct fm_config *cfg, double *freq)
+{
+    for (int i = 0; i < cfg->rope_dim / 2; i++) {
+        const double f = pow(cfg->rope_theta, -2.0 * i / cfg->rope_dim);
+        switch (cfg->rope_scaling) {
+        case FM_ROPE_PLAIN: freq[i] = f; break;
+        case FM_ROPE_LINEAR: freq[i] = f / cfg->rope_factor; break;
+        case FM_ROPE_LLAMA3: freq[i] = llama3_scaled(cfg, f); break;
+        case FM_ROPE_YARN: {
+            const double ramp = yarn_ramp(cfg, i);
+            freq[i] = f / cfg->rope_factor * ramp + f * (1 - ramp);
+            break;
+        }
+        }
+        if (cfg->rope_divisors) freq[i] /= (double)cfg->rope_divisors[i];
+    }
+}
+
+static const char *const scaling_names[] = {"default", "llama3", "yarn", "linear"};
+
+void fm_rope_write_json(const struct fm_config *cfg, json_t *j)
+{
+    json_object_set_new(j, "rope_theta", json_real(cfg->rope_theta));
+    if (cfg->rope_scaling == FM_ROPE_PLAIN) {
+        json_object_set_new(j, "rope_scaling", json_null());
+        return;
+    }
+    const char *type = scaling_names[cfg->rope_scaling];
+    json_t *s = json_pack("{s:s, s:s, s:f, s:f}", "type", type, "rope_type", type, "factor", cfg->rope_factor,
+                          "original_max_position_embeddings", cfg->rope_orig_ctx);
+    if (cfg->rope_scaling == FM_ROPE_LLAMA3) {
+        json_object_set_new(s, "low_freq_factor", json_real(cfg->rope_low));
+        json_object_set_new(s, "high_freq_factor", json_real(cfg->rope_high));
+    } else if (cfg->rope_scaling == FM_ROPE_YARN) {
+        json_object_set_new(s, "beta_fast", json_real(cfg->yarn_beta_fast));
+        json_object_set_new(s, "beta_slow", json_real(cfg->yarn_beta_slow));
+        if (cfg->yarn_mscale > 0) json_object_set_new(s, "mscale", json_real(cfg->yarn_mscale));
+        if (cfg->yarn_mscale_all_dim > 0) json_object_set_new(s, "mscale_all_dim", json_real(cfg->yarn_mscale_all_dim));
+    }
+    json_object_set_new(j, "rope_scaling", s);
+}
+
+void fm_rope_write_gguf(const struct fm_config *cfg, struct fm_writer *w, const char *arch)
+{
+    char key[96];
+    snprintf(key, sizeof key, "%s.rope.dimension_count", arch);
+    fm_writer_meta_int(w, key, 4, cfg->rope_dim);
+    snprintf(key, sizeof key, "%s.rope.freq_base", arch);
+    fm_writer_meta_float(w, key, (float)cfg->rope_theta);
+    if (cfg->rope_scaling != FM_ROPE_YARN && cfg->rope_scaling != FM_ROPE_LINEAR) return;
+    snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
+    fm_writer_meta_str(w, key, scaling_names[cfg->rope_scaling], strlen(scaling_names[cfg->rope_scaling]));
+    snprintf(key, sizeof key, "%s.rope.scaling.factor", arch);
+    fm_writer_meta_float(w, key, (float)cfg->rope_factor);
+    snprintf(key, sizeof key, "%s.rope.scaling.original_context_length", arch);
+    fm_writer_meta_int(w, key, 4, (int64_t)cfg->rope_orig_ctx);
+    if (cfg->rope_scaling == FM_ROPE_YARN && cfg->yarn_mscale_all_dim > 0) {
+        snprintf(key, sizeof key, "%s.rope.scaling.yarn_log_multiplier", arch);
+        fm_writer_meta_float(w, key, (float)(0.1 * cfg->yarn_mscale_all_dim));
+    }
+}

@@ -1,0 +1,17 @@
+/* Reading and writing RoPE settings; see rope_config.c.  rope_dim and ctx_train are set before. */
+#ifndef FM_MODEL_ROPE_CONFIG_H
+#define FM_MODEL_ROPE_CONFIG_H
+
+#include <stdio.h>
+
+#include "model/family.h"
+#include "model/model.h"
+
+void fm_rope_read_json(struct fm_reader *r, struct fm_config *cfg);
+void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg);
+/* Softmax scales, YaRN's amplitude included; after the family has read its widths. */
+void fm_rope_amplitudes(struct fm_reader *r, struct fm_config *cfg);
+void fm_rope_write_json(const struct fm_config *cfg, json_t *j);
+void fm_rope_write_gguf(const struct fm_config *cfg, struct fm_writer *w, const char *arch);
+
+#endif
