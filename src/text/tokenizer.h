@@ -30,7 +30,8 @@ enum fm_status fm_tokenizer_from_gguf(const struct fm_file *f, struct fm_tokeniz
 void fm_tokenizer_close(struct fm_tokenizer *t); /* NULL is fine */
 
 enum {
-    FM_ENCODE_SPECIAL = 1, /* recognise added tokens in the text                          */
+    FM_ENCODE_SPECIAL = 1, /* recognise all added tokens in the text; without it only those
+                            * that are plain text themselves ("ü", runs of spaces)        */
     FM_ENCODE_BOS = 2,     /* BOS in front, if the tokenizer has one                      */
     FM_ENCODE_EOS = 4,     /* EOS behind                                                  */
 };
@@ -41,9 +42,14 @@ enum fm_status fm_tokenizer_encode(const struct fm_tokenizer *t, const char *tex
 enum fm_status fm_tokenizer_decode(const struct fm_tokenizer *t, const int32_t *ids, size_t n, struct fm_buf *out,
                                    struct fm_error *err) FM_MUST_USE;
 
+/* The bytes of one token, *n of them, living as long as t; nothing is stripped, so pieces can be streamed one by one
+ * (SentencePiece's decode drops the space in front of a whole text).  NULL with *n = 0 for an id without a token. */
+const char *fm_tokenizer_piece(const struct fm_tokenizer *t, int32_t id, size_t *n);
+
 int32_t fm_tokenizer_size(const struct fm_tokenizer *t); /* ids are 0 … size-1 */
 int32_t fm_tokenizer_bos(const struct fm_tokenizer *t);  /* -1 when there is none */
 int32_t fm_tokenizer_eos(const struct fm_tokenizer *t);
+const char *fm_tokenizer_pre(const struct fm_tokenizer *t); /* name of the pre-tokenizer, NULL when it has none */
 bool fm_tokenizer_add_bos(const struct fm_tokenizer *t); /* what the file says     */
 bool fm_tokenizer_is_eog(const struct fm_tokenizer *t, int32_t id); /* ends a generation: EOS, EOT, <|im_end|>, … */
 bool fm_tokenizer_is_special(const struct fm_tokenizer *t, int32_t id); /* added token that is a control token */
@@ -68,6 +74,9 @@ enum fm_status fm_tokenizer_train(const struct fm_bpe_train *p, struct fm_tokeni
 
 /* tokenizer.json that Hugging Face `tokenizers` loads and encodes with identically (byte-level BPE only). */
 enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char *path, struct fm_error *err) FM_MUST_USE;
+/* The tokenizer_config.json that belongs beside it: BOS, EOS, whether BOS is added, and chat_template (NULL: none). */
+enum fm_status fm_tokenizer_write_config(const struct fm_tokenizer *t, const char *path, const char *chat_template,
+                                         struct fm_error *err) FM_MUST_USE;
 /* tokenizer.ggml.* keys for a GGUF file being written. */
 enum fm_status fm_tokenizer_write_gguf(const struct fm_tokenizer *t, struct fm_writer *w, struct fm_error *err) FM_MUST_USE;
 
