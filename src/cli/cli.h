@@ -1,0 +1,38 @@
+/* What the commands share.  A command is one file cmd_<name>.c and one row in main.c. */
+#ifndef FM_CLI_CLI_H
+#define FM_CLI_CLI_H
+
+#include "fathom.h"
+
+struct fm_cli;
+typedef enum fm_status (*fm_command_fn)(struct fm_cli *cli, struct fm_error *err);
+
+struct fm_command {
+    const char *name;
+    const char *args;    /* the words after the options, for the usage line */
+    const char *summary; /* one line for `fathom help` */
+    fm_command_fn run;
+};
+
+/* One invocation: argv starts after the command's name. */
+struct fm_cli {
+    const struct fm_command *command;
+    int argc;
+    char **argv;
+    bool done; /* --help was answered: the command returns FM_OK at once */
+};
+
+enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_show(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_plan(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_tensor(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_tokenize(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_tokenizer(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_logits(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_train(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_plot(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_export(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_version(struct fm_cli *cli, struct fm_error *err);
+
+#endif

@@ -1,0 +1,253 @@
+/* fathom chat: a conversation in the terminal.  The first stop of a token's way: a line from the user goes to
+ * fm_chat_send (include/fathom.h), the answer comes back through show_text, piece by piece. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "cli/line.h"
+#include "cli/setup.h"
+#include "cli/signals.h"
+#include "cli/term.h"
+
+struct talk {
+    struct fm_setup setup;
+    struct fm_answer_setup answer;
+    const char *system, *format;
+    struct fm_engine *engine;
+    struct fm_chat *chat;
+    struct fm_line *line;
+    struct fm_generation_stats stats; /* of the last answer */
+    int answers;
+    bool ended_line; /* the answer's last byte was a newline */
+    bool leave;
+};
+
+#define AT(field) offsetof(struct talk, field)
+
+static const struct fm_opt chat_rows[] = {
+    {0, "system", FM_OPT_TEXT, AT(system), 0, 0, "TEXT", "system message (default: the chat format's)"},
+    {0, "chat-format", FM_OPT_TEXT, AT(format), 0, 0, "NAME", "instead of the model's own"},
+    {0},
+};
+
+/* ---- answers --------------------------------------------------------------------------------------------------- */
+
+static bool show_text(void *arg, const char *text, size_t n)
+{
+    struct talk *t = arg;
+    if (n) t->ended_line = text[n - 1] == '\n';
+    return fm_out(text, n) && fm_out_flush() && !fm_signals_pending();
+}
+
+static void cancel_chat(void *chat) { fm_chat_cancel(chat); }
+
+/* text NULL: the last answer once more. */
+static enum fm_status answer(struct talk *t, const char *text, struct fm_error *err)
+{
+    struct fm_generation g = t->answer.gen;
+    g.sampling.seed += (uint64_t)t->answers++; /* else the same question would draw the same numbers again */
+    g.on_text = show_text;
+    g.arg = t;
+    t->ended_line = false;
+    if (!fm_signals_busy(cancel_chat, t->chat)) return FM_OK;
+    enum fm_status st =
+        text ? fm_chat_send(t->chat, text, &g, &t->stats, err) : fm_chat_regenerate(t->chat, &g, &t->stats, err);
+    bool stopped = fm_signals_done();
+    if ((!st || stopped) && !t->ended_line) fm_out("\n", 1);
+    fm_out_flush();
+    return stopped ? FM_OK : st;
+}
+
+/* ---- slash commands -------------------------------------------------------------------------------------------- */
+
+static enum fm_status do_help(struct talk *t, char *arg, struct fm_error *err);
+
+static enum fm_status do_clear(struct talk *t, char *arg, struct fm_error *err)
+{
+    (void)arg, (void)err;
+    fm_chat_clear(t->chat);
+    fm_note("The conversation is empty.");
+    return FM_OK;
+}
+
+static enum fm_status do_regen(struct talk *t, char *arg, struct fm_error *err)
+{
+    (void)arg;
+    return answer(t, NULL, err);
+}
+
+static enum fm_status do_set(struct talk *t, char *arg, struct fm_error *err)
+{
+    const struct fm_opt_set sets[] = {{fm_sampling_rows, &t->answer}, {0}};
+    char *value = arg + strcspn(arg, " \t");
+    if (*value) *value++ = 0;
+    value += strspn(value, " \t");
+    if (*arg && *value) {
+        FM_TRY(fm_opt_assign(sets, arg, value, err));
+        fm_note("%s = %s", arg, value);
+        return FM_OK;
+    }
+    const struct fm_sampling *s = &t->answer.gen.sampling;
+    fprintf(stderr, "temp %g  top_k %d  top_p %g  min_p %g  repeat %g  seed %llu  max_tokens %d\n", (double)s->temp,
+            s->top_k, (double)s->top_p, (double)s->min_p, (double)s->repeat, (unsigned long long)s->seed,
+            t->answer.gen.max_tokens);
+    return FM_OK;
+}
+
+static enum fm_status do_stats(struct talk *t, char *arg, struct fm_error *err)
+{
+    (void)arg, (void)err;
+    if (t->answers) fm_answer_report(&t->stats);
+    fprintf(stderr, "context: %d of %d tokens\n", fm_chat_length(t->chat), fm_chat_ctx(t->chat));
+    return FM_OK;
+}
+
+static enum fm_status do_exit(struct talk *t, char *arg, struct fm_error *err)
+{
+    (void)arg, (void)err;
+    t->leave = true;
+    return FM_OK;
+}
+
+static const struct slash {
+    const char *name, *alias, *help;
+    enum fm_status (*run)(struct talk *t, char *arg, struct fm_error *err);
+} slashes[] = {
+    {"/help", "/?", "print this", do_help},
+    {"/clear", NULL, "forget the conversation", do_clear},
+    {"/regen", NULL, "the last answer once more", do_regen},
+    {"/set", NULL, "[KEY VALUE]  temp, top_k, top_p, min_p, repeat, seed, max_tokens", do_set},
+    {"/stats", NULL, "tokens and speed of the last answer, room left", do_stats},
+    {"/exit", "/bye", "leave; also /quit, Ctrl-D", do_exit},
+    {"/quit", NULL, NULL, do_exit},
+};
+enum { N_SLASHES = sizeof slashes / sizeof *slashes };
+
+static enum fm_status do_help(struct talk *t, char *arg, struct fm_error *err)
+{
+    (void)t, (void)arg, (void)err;
+    for (int i = 0; i < N_SLASHES; i++)
+        if (slashes[i].help)
+            fprintf(stderr, "%-7s %-5s %s\n", slashes[i].name, slashes[i].alias ? slashes[i].alias : "",
+                    slashes[i].help);
+    fprintf(stderr, "\"\"\"           begins and ends a text of several lines\n"
+                    "Ctrl-C        stops the answer and keeps it; twice, or at an empty prompt, it leaves\n");
+    return FM_OK;
+}
+
+static enum fm_status slash_command(struct talk *t, char *line, struct fm_error *err)
+{
+    char *arg = line + strcspn(line, " \t");
+    if (*arg) *arg++ = 0;
+    arg += strspn(arg, " \t");
+    for (int i = 0; i < N_SLASHES; i++)
+        if (!strcmp(line, slashes[i].name) || (slashes[i].alias && !strcmp(line, slashes[i].alias)))
+            return slashes[i].run(t, arg, err);
+    fm_fail(err, FM_ERR_USAGE, "read a command: %.40s: no such command", line);
+    fm_hint(err, "/help lists the commands; a text that begins with / goes between \"\"\" lines");
+    return FM_ERR_USAGE;
+}
+
+/* ---- lines ----------------------------------------------------------------------------------------------------- */
+
+/* text begins with three quotes: read on until a line ends with three more.  Both are dropped. */
+static enum fm_line_end read_block(struct talk *t, struct fm_buf *text)
+{
+    struct fm_buf line = {0}, all = {0};
+    enum fm_line_end end = FM_LINE_READ;
+    fm_buf_add(&all, text->data + 3, text->len - 3);
+    while (all.len < 3 || memcmp(all.data + all.len - 3, "\"\"\"", 3) != 0) {
+        end = fm_line_read(t->line, "... ", &line);
+        if (end != FM_LINE_READ) break;
+        if (all.len) fm_buf_char(&all, '\n');
+        fm_buf_add(&all, line.data, line.len);
+    }
+    if (end == FM_LINE_READ) all.len -= 3;
+    if (all.len && all.data[all.len - 1] == '\n') all.len--;
+    fm_buf_clear(text);
+    fm_buf_add(text, all.data, all.len);
+    text->failed |= all.failed || line.failed;
+    fm_buf_release(&all);
+    fm_buf_release(&line);
+    return end;
+}
+
+static bool is_blank(const struct fm_buf *text)
+{
+    for (size_t i = 0; i < text->len; i++)
+        if (!isspace((unsigned char)text->data[i])) return false;
+    return true;
+}
+
+static enum fm_status handle(struct talk *t, struct fm_buf *text, bool block, struct fm_error *err)
+{
+    if (text->failed) return fm_fail_memory(err, "the line", text->len);
+    if (is_blank(text)) return FM_OK;
+    if (!block && text->data[0] == '/') return slash_command(t, text->data, err);
+    return answer(t, text->data, err);
+}
+
+/* At a terminal a failed answer is reported and the conversation goes on; else it ends the program. */
+static enum fm_status converse(struct talk *t, struct fm_error *err)
+{
+    struct fm_buf text = {0};
+    enum fm_status st = FM_OK;
+    enum fm_line_end end = FM_LINE_READ;
+    while (!st && !t->leave && !fm_signals_leaving() && !fm_out_closed()) {
+        end = fm_line_read(t->line, ">>> ", &text);
+        bool block = end == FM_LINE_READ && text.len >= 3 && !memcmp(text.data, "\"\"\"", 3);
+        if (block) end = read_block(t, &text);
+        if (end == FM_LINE_INTERRUPT || (end == FM_LINE_EOF && !block)) break;
+        st = handle(t, &text, block, err);
+        if (st && fm_line_is_terminal(t->line)) {
+            fm_print_failure(err);
+            st = FM_OK;
+        }
+    }
+    if (end == FM_LINE_EOF && fm_line_is_terminal(t->line)) fputc('\n', stderr);
+    fm_buf_release(&text);
+    return st || (end != FM_LINE_INTERRUPT && !fm_signals_leaving()) ? st : FM_ERR_CANCELLED;
+}
+
+static void greet(const struct talk *t)
+{
+    const struct fm_model_info *i = fm_engine_info(t->engine);
+    if (!fm_chat_format_name(t->chat)) fm_note("%s has no chat format: it continues your text.", i->name);
+    if (fm_line_is_terminal(t->line))
+        fm_note("%s, %.3g million parameters, %s, %d threads. /help lists the commands.", i->name,
+                (double)i->params_total * 1e-6, i->format, fm_engine_threads(t->engine));
+}
+
+static enum fm_status talk(struct talk *t, struct fm_error *err)
+{
+    enum fm_status st;
+    fm_signals_init();
+    FM_GOTO(fm_setup_open(&t->setup, &t->engine, err));
+    FM_GOTO(fm_chat_new(t->engine, t->setup.engine.ctx, t->system, t->format, &t->chat, err));
+    FM_GOTO(fm_line_new(&t->line, err));
+    greet(t);
+    st = converse(t, err);
+out:
+    fm_line_free(t->line);
+    fm_chat_free(t->chat);
+    fm_engine_close(t->engine);
+    return st;
+}
+
+enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err)
+{
+    struct talk t = {0};
+    fm_answer_default(&t.answer);
+    const struct fm_opt_set sets[] = {{fm_model_row, &t.setup},      {chat_rows, &t},
+                                      {fm_sampling_rows, &t.answer}, {fm_engine_rows, &t.setup},
+                                      {fm_log_rows, &t.setup},       {0}};
+    struct fm_words words;
+    FM_TRY(fm_opt_parse(cli, sets, &words, err));
+    if (cli->done) return FM_OK;
+    FM_TRY(fm_setup_streams(&t.setup, err));
+    FM_TRY(fm_words_expect(cli, &words, 0, 1, "MODEL", err));
+    FM_TRY(fm_setup_model_word(&t.setup, &words, err));
+    if (words.n) return fm_words_expect(cli, &words, 0, 0, "MODEL", err);
+    return talk(&t, err);
+}

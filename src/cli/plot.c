@@ -1,0 +1,314 @@
+/* See plot.h.  The log becomes rows of numbers, the rows become data blocks of a gnuplot script:
+ *
+ *   loss, smoothed loss, validation ┐
+ *   learning rate                   ├ one panel each over the same axis of steps; a panel without data is left out
+ *   gradient norm                   │
+ *   expert load, max and min        ┘ */
+#include "cli/plot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/str.h"
+#include "cli/term.h"
+
+enum { LOG_MAX = 1 << 28 }; /* bytes: a million lines */
+enum column { LOSS, SMOOTH, VAL, LR, GRAD, LOAD_MAX, LOAD_MIN, N_COLUMNS };
+
+struct row {
+    double step, v[N_COLUMNS]; /* NaN: this line has none */
+};
+
+struct rows {
+    struct row *row;
+    size_t n, room;
+    size_t count[N_COLUMNS]; /* values that are numbers */
+};
+
+/* ---- reading --------------------------------------------------------------------------------------------------- */
+
+static bool add_row(struct rows *r, const struct row *row)
+{
+    if (r->n == r->room) {
+        size_t room = r->room ? r->room * 2 : 256;
+        struct row *p = fm_realloc(r->row, room * sizeof *p);
+        if (!p) return false;
+        r->row = p;
+        r->room = room;
+    }
+    r->row[r->n++] = *row;
+    for (int c = 0; c < N_COLUMNS; c++) r->count[c] += !isnan(row->v[c]);
+    return true;
+}
+
+static enum fm_status read_line(struct rows *r, const char *path, size_t number, const char *line, size_t n,
+                                struct fm_error *err)
+{
+    static const char *const key[N_COLUMNS] = {"loss",           NULL, "val_loss", "lr", "grad_norm", "expert_load_max",
+                                               "expert_load_min"};
+    struct fm_error why;
+    json_t *o = NULL;
+    if (fm_json_parse(line, n, path, &o, &why)) {
+        const char *detail = strrchr(why.message, ':');
+        return fm_fail(err, FM_ERR_INPUT, "read log: %s, line %zu:%.200s", path, number,
+                       detail ? detail + 1 : " no JSON");
+    }
+    struct row row = {.step = fm_json_num(o, "step", NAN)};
+    for (int c = 0; c < N_COLUMNS; c++) row.v[c] = key[c] ? fm_json_num(o, key[c], NAN) : NAN;
+    json_decref(o);
+    if (!(row.step >= 0)) return fm_fail(err, FM_ERR_INPUT, "read log: %s, line %zu: it has no step", path, number);
+    return add_row(r, &row) ? FM_OK : fm_fail_memory(err, path, r->n * sizeof row);
+}
+
+static bool is_empty(const char *line, size_t n)
+{
+    while (n && strchr(" \t\r", line[n - 1])) n--;
+    return !n;
+}
+
+/* An exponential mean over about n/40 values makes the course visible under the noise. */
+static void smooth(struct rows *r)
+{
+    double mean = NAN, keep = r->n > 80 ? 1 - 40.0 / (double)r->n : 0;
+    for (size_t i = 0; i < r->n; i++) {
+        double x = r->row[i].v[LOSS];
+        if (isnan(x)) continue;
+        mean = isnan(mean) ? x : keep * mean + (1 - keep) * x;
+        r->row[i].v[SMOOTH] = mean;
+    }
+    r->count[SMOOTH] = keep > 0 ? r->count[LOSS] : 0;
+}
+
+static enum fm_status read_log(struct rows *r, const char *path, struct fm_error *err)
+{
+    struct fm_buf text = {0};
+    enum fm_status st = fm_buf_read_file(&text, path, LOG_MAX, err);
+    const char *p = text.data, *end = p ? p + text.len : NULL;
+    for (size_t number = 1; !st && p < end; number++) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+        size_t n = (size_t)((stop ? stop : end) - p);
+        if (!is_empty(p, n)) st = read_line(r, path, number, p, n, err);
+        p += n + 1;
+    }
+    fm_buf_release(&text);
+    if (!st && !r->n) st = fm_fail(err, FM_ERR_INPUT, "read log: %s: it has no lines", path);
+    smooth(r);
+    return st;
+}
+
+/* ---- the script ------------------------------------------------------------------------------------------------ */
+
+static const struct curve {
+    enum column column;
+    const char *title, *style;
+} curves[] = {
+    {LOSS, "loss", "lines lc rgb '#b8cbe0' lw 1"},
+    {SMOOTH, "smoothed", "lines lc rgb '#1f5fa8' lw 2"},
+    {VAL, "validation", "linespoints lc rgb '#d1495b' lw 2 pt 7 ps 0.5"},
+    {LR, "learning rate", "lines lc rgb '#2a7f62' lw 2"},
+    {GRAD, "gradient norm", "lines lc rgb '#8a6d3b' lw 1"},
+    {LOAD_MAX, "busiest expert", "lines lc rgb '#d1495b' lw 1"},
+    {LOAD_MIN, "idlest expert", "lines lc rgb '#1f5fa8' lw 1"},
+};
+enum { N_CURVES = sizeof curves / sizeof *curves };
+
+static const struct panel {
+    const char *label;
+    int first, last; /* in curves[] */
+    double weight;   /* share of the height */
+} panels[] = {
+    {"loss (nats per token)", 0, 2, 2},
+    {"learning rate", 3, 3, 1},
+    {"gradient norm", 4, 4, 1},
+    {"expert load / mean", 5, 6, 1},
+};
+enum { N_PANELS = sizeof panels / sizeof *panels };
+
+static bool has_data(const struct rows *r, const struct panel *p)
+{
+    for (int c = p->first; c <= p->last; c++)
+        if (r->count[curves[c].column]) return true;
+    return false;
+}
+
+static void add_data(struct fm_buf *s, const struct rows *r)
+{
+    for (int c = 0; c < N_CURVES; c++) {
+        enum column k = curves[c].column;
+        if (!r->count[k]) continue;
+        fm_buf_printf(s, "$c%d << EOD\n", c);
+        for (size_t i = 0; i < r->n; i++)
+            if (!isnan(r->row[i].v[k])) fm_buf_printf(s, "%.15g %.9g\n", r->row[i].step, r->row[i].v[k]);
+        fm_buf_str(s, "EOD\n");
+    }
+}
+
+static void add_terminal(struct fm_buf *s, const char *kind)
+{
+    if (!strcmp(kind, "svg"))
+        fm_buf_str(s, "set terminal svg size 900,1000 dynamic font 'sans-serif,13' background 'white'\n");
+    else if (!strcmp(kind, "png"))
+        fm_buf_str(s, "set terminal pngcairo size 1350,1500 font 'sans,15' background 'white' linewidth 1.5\n");
+    else
+        fm_buf_printf(s, "set terminal dumb size %d,60 noenhanced\n", fm_term_width() < 200 ? fm_term_width() : 200);
+}
+
+/* Steps of one line may be apart far or near: the axis is that of the whole log. */
+static void add_axes(struct fm_buf *s, const struct rows *r)
+{
+    double low = r->row[0].step, high = low;
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->row[i].step < low) low = r->row[i].step;
+        if (r->row[i].step > high) high = r->row[i].step;
+    }
+    if (high == low) high = low + 1;
+    fm_buf_printf(s,
+                  "set xrange [%.15g:%.15g]\nset xtics nomirror\nset ytics nomirror\nset border 3 lc rgb '#666666'\n",
+                  low, high);
+    fm_buf_str(
+        s, "set grid lc rgb '#e4e4e4' lt 1\nset key top right samplen 2 opaque\nset tics textcolor rgb '#333333'\n");
+}
+
+/* top and bottom: screen coordinates of the panel's frame */
+static void add_panel(struct fm_buf *s, const struct rows *r, const struct panel *p, double top, double bottom,
+                      bool last)
+{
+    const char *sep = "plot ";
+    fm_buf_printf(s, "set tmargin at screen %.4f\nset bmargin at screen %.4f\nset ylabel '%s'\n", top, bottom,
+                  p->label);
+    fm_buf_str(s, last ? "set format x '%.0f'\nset xlabel 'step'\n" : "set format x ''\nunset xlabel\n");
+    for (int c = p->first; c <= p->last; c++)
+        if (r->count[curves[c].column]) {
+            fm_buf_printf(s, "%s$c%d using 1:2 title '%s' with %s", sep, c, curves[c].title, curves[c].style);
+            sep = ", ";
+        }
+    fm_buf_str(s, "\n");
+}
+
+static void add_script(struct fm_buf *s, const struct rows *r, const char *kind)
+{
+    double weight = 0, top = 0.975, bottom = 0.065, gap = strcmp(kind, "dumb") ? 0.02 : 0.03;
+    int last = -1;
+    for (int i = 0; i < N_PANELS; i++)
+        if (has_data(r, &panels[i])) {
+            weight += panels[i].weight;
+            last = i;
+        }
+    add_terminal(s, kind);
+    add_data(s, r);
+    add_axes(s, r);
+    fm_buf_str(s, "set lmargin at screen 0.11\nset rmargin at screen 0.97\nset multiplot\n");
+    for (int i = 0; i <= last; i++) {
+        if (!has_data(r, &panels[i])) continue;
+        double height = (0.975 - bottom) * panels[i].weight / weight;
+        add_panel(s, r, &panels[i], top, i == last ? bottom : top - height + gap, i == last);
+        top -= height;
+    }
+    fm_buf_str(s, "unset multiplot\n");
+}
+
+/* ---- gnuplot --------------------------------------------------------------------------------------------------- */
+
+bool fm_plot_available(void)
+{
+    const char *path = fm_env("PATH");
+    char file[4096];
+    while (path) {
+        int n = (int)strcspn(path, ":");
+        snprintf(file, sizeof file, "%.*s/gnuplot", n, path);
+        if (n && access(file, X_OK) == 0) return true;
+        path = path[n] ? path + n + 1 : NULL;
+    }
+    return false;
+}
+
+static bool write_all(int fd, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t k = write(fd, p, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return false;
+        p += k;
+        n -= (size_t)k;
+    }
+    return true;
+}
+
+/* Start gnuplot with its input from a pipe, whose other end is *to, and its output to out_fd. */
+static enum fm_status start_gnuplot(int out_fd, int *to, pid_t *pid, struct fm_error *err)
+{
+    static char name[] = "gnuplot", option[] = "-d"; /* -d: without the user's settings */
+    char *argv[] = {name, option, NULL};
+    extern char **environ;
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) return fm_fail(err, FM_ERR_FAILED, "start gnuplot: pipe: %s", strerror(errno));
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fds[0], 0);
+    posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
+    int failed = posix_spawnp(pid, "gnuplot", &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(fds[0]);
+    *to = fds[1];
+    if (!failed) return FM_OK;
+    close(fds[1]);
+    fm_fail(err, FM_ERR_FAILED, "start gnuplot: gnuplot: %s", strerror(failed));
+    fm_hint(err, "plots need the program gnuplot (Debian: gnuplot-nox)");
+    return FM_ERR_FAILED;
+}
+
+static enum fm_status run_gnuplot(const struct fm_buf *script, int out_fd, struct fm_error *err)
+{
+    int to = -1, how = 0;
+    pid_t pid;
+    FM_TRY(start_gnuplot(out_fd, &to, &pid, err));
+    bool sent = write_all(to, script->data, script->len);
+    close(to);
+    while (waitpid(pid, &how, 0) < 0 && errno == EINTR) continue;
+    if (sent && WIFEXITED(how) && WEXITSTATUS(how) == 0) return FM_OK;
+    return fm_fail(err, FM_ERR_FAILED, "draw the log: gnuplot: it ended with code %d",
+                   WIFEXITED(how) ? WEXITSTATUS(how) : -1);
+}
+
+/* Draw into a file beside the wanted one, then rename. */
+static enum fm_status draw_to_file(const struct fm_buf *script, const char *path, struct fm_error *err)
+{
+    struct fm_buf part = {0};
+    fm_buf_printf(&part, "%s.part", path);
+    if (part.failed) return fm_fail_memory(err, path, strlen(path));
+    int fd = open(part.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    enum fm_status st = fd < 0 ? fm_fail(err, FM_ERR_DISK, "write the plot: %s: %s", path, strerror(errno)) : FM_OK;
+    if (!st) st = run_gnuplot(script, fd, err);
+    if (fd >= 0 && close(fd) != 0 && !st)
+        st = fm_fail(err, FM_ERR_DISK, "write the plot: %s: %s", path, strerror(errno));
+    if (!st && rename(part.data, path) != 0)
+        st = fm_fail(err, FM_ERR_DISK, "write the plot: %s: %s", path, strerror(errno));
+    if (st && fd >= 0) unlink(part.data);
+    fm_buf_release(&part);
+    return st;
+}
+
+enum fm_status fm_plot(const char *log_path, const char *kind, const char *out_path, struct fm_error *err)
+{
+    struct rows r = {0};
+    struct fm_buf script = {0};
+    enum fm_status st;
+    FM_GOTO(read_log(&r, log_path, err));
+    add_script(&script, &r, kind);
+    if (script.failed) FM_GOTO(fm_fail_memory(err, "gnuplot script", script.len));
+    st = out_path ? draw_to_file(&script, out_path, err) : run_gnuplot(&script, 1, err);
+out:
+    fm_buf_release(&script);
+    fm_free(r.row);
+    return st;
+}
