@@ -1,5 +1,7 @@
 # fathom.  make [CC=…] [BUILD=dir] [SAN=1] [WERROR=1]; targets: all check quick bench fuzz lint format install clean
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 BUILD   ?= build
 PREFIX  ?= /usr/local
 VERSION := 0.1.0

@@ -44,7 +44,7 @@ float fm_expf(float x)
 }
 
 /* By way of double: rounded correctly but for about one argument in 10^8. */
-float fm_logf(float x) { return (float)fm_log((double)x); }
+float fm_logf(float x) { return (float)fm_logd((double)x); }
 
 /* 2^n for −1022 <= n <= 1023. */
 static double pow2(int n) { return from_bits64((uint64_t)(n + 1023) << 52); }
@@ -62,7 +62,7 @@ static const double ln2_lo = 0x1.473de6af278edp-34;
 static const double magic = 0x1.8p52; /* adding it rounds to an integer */
 
 /* Taylor to r^13: the next term is below (ln2/2)^14/14! = 4.1e-18. */
-double fm_exp(double x)
+double fm_expd(double x)
 {
     static const double inv_factorial[] = {1.0,         1.0,          1.0 / 2,       1.0 / 6,        1.0 / 24,
                                            1.0 / 120,   1.0 / 720,    1.0 / 5040,    1.0 / 40320,    1.0 / 362880,
@@ -80,7 +80,7 @@ double fm_exp(double x)
 /* x = 2^e·m, sqrt(1/2) <= m < sqrt(2); with f = m − 1 and s = f/(2+f),
  *     log m = 2·atanh(s) = 2s + 2s³/3 + 2s⁵/5 + … = f − (f²/2 − s·(f²/2 + R)),   R = 2s²/3 + 2s⁴/5 + …
  * The second form keeps f, which is exact, as the leading term.  s² <= 0.0295, so s^20·2/21 < 5e-17 ends the series. */
-double fm_log(double x)
+double fm_logd(double x)
 {
     static const double odd[] = {2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19};
     if (!(x > 0)) return x == 0 ? -INFINITY : NAN;

@@ -38,7 +38,7 @@ static void loss_row(const struct job *j, int t, float *scratch)
     }
     float m = k->max(z, j->V), zt = z[target]; /* read before dz, which may be z, is written */
     double sum = exp_row(k, dz ? dz : scratch, z, j->V, m, dz != NULL);
-    j->loss[t] = (float)((double)m - zt + fm_log(sum));
+    j->loss[t] = (float)((double)m - zt + fm_logd(sum));
     if (!dz) return;
     k->scale(dz, (float)(j->scale / sum), j->V);
     dz[target] -= j->scale;
