@@ -72,6 +72,32 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libfathom.a
 
 tests: $(TESTS)
 
+check: all tests
+	tests/run_all.sh $(BUILD)
+
+quick: all tests
+	tests/run_all.sh $(BUILD) --quick
+
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR    ?= $(PREFIX)/share/fathom
+
+pkg-config: $(BUILD)/fathom.pc
+$(BUILD)/fathom.pc: fathom.pc.in FORCE
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|; s|@PKGS@|jansson libpcre2-8 libzstd|' $< > $@
+
+install: all pkg-config
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	install $(BUILD)/fathom $(DESTDIR)$(BINDIR)
+	install -m 644 $(BUILD)/libfathom.a $(DESTDIR)$(LIBDIR)
+	install -m 644 include/*.h $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 $(BUILD)/fathom.pc $(DESTDIR)$(LIBDIR)/pkgconfig
+	for f in $(wildcard models/default.gguf models/*.md); do \
+	    install -D -m 644 $$f $(DESTDIR)$(DATADIR)/models/$${f#models/}; done
+
 lint:
 	python3 tools/lint.py
 
@@ -82,6 +108,6 @@ clean:
 	rm -rf $(BUILD)
 
 FORCE:
-.PHONY: all tests lint format clean FORCE
+.PHONY: all tests check quick pkg-config install lint format clean FORCE
 .SECONDARY:
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d)
