@@ -22,7 +22,7 @@
 #include "base/str.h"
 #include "cli/term.h"
 
-enum { LOG_MAX = 1 << 28 }; /* bytes: a million lines */
+enum { LOG_MAX = 1 << 30 }; /* bytes, as the trainer */
 enum column { LOSS, SMOOTH, VAL, LR, GRAD, LOAD_MAX, LOAD_MIN, N_COLUMNS };
 
 struct row {
@@ -54,8 +54,7 @@ static bool add_row(struct rows *r, const struct row *row)
 static enum fm_status read_line(struct rows *r, const char *path, size_t number, const char *line, size_t n,
                                 struct fm_error *err)
 {
-    static const char *const key[N_COLUMNS] = {"loss",           NULL, "val_loss", "lr", "grad_norm", "expert_load_max",
-                                               "expert_load_min"};
+    static const char *const key[N_COLUMNS] = {"loss", NULL, "val_loss", "lr", "grad_norm", "load_max", "load_min"};
     struct fm_error why;
     json_t *o = NULL;
     if (fm_json_parse(line, n, path, &o, &why)) {
@@ -76,17 +75,23 @@ static bool is_empty(const char *line, size_t n)
     return !n;
 }
 
-/* An exponential mean over about n/40 values makes the course visible under the noise. */
+/* The mean of the losses around each one makes the course visible under the noise; over the steep start the window
+ * shrinks, so that it stays centred and does not lag. */
 static void smooth(struct rows *r)
 {
-    double mean = NAN, keep = r->n > 80 ? 1 - 40.0 / (double)r->n : 0;
+    size_t widest = r->count[LOSS] / 40;
+    if (!widest) return;
     for (size_t i = 0; i < r->n; i++) {
-        double x = r->row[i].v[LOSS];
-        if (isnan(x)) continue;
-        mean = isnan(mean) ? x : keep * mean + (1 - keep) * x;
-        r->row[i].v[SMOOTH] = mean;
+        size_t before = i < widest ? i : widest, after = before < r->n - 1 - i ? before : r->n - 1 - i, k = 0;
+        double sum = 0;
+        for (size_t j = i - before; j <= i + after; j++)
+            if (!isnan(r->row[j].v[LOSS])) {
+                sum += r->row[j].v[LOSS];
+                k++;
+            }
+        if (k) r->row[i].v[SMOOTH] = sum / (double)k;
+        r->count[SMOOTH] += k > 0;
     }
-    r->count[SMOOTH] = keep > 0 ? r->count[LOSS] : 0;
 }
 
 static enum fm_status read_log(struct rows *r, const char *path, struct fm_error *err)
@@ -175,18 +180,38 @@ static void add_axes(struct fm_buf *s, const struct rows *r)
     fm_buf_printf(s,
                   "set xrange [%.15g:%.15g]\nset xtics nomirror\nset ytics nomirror\nset border 3 lc rgb '#666666'\n",
                   low, high);
-    fm_buf_str(
-        s, "set grid lc rgb '#e4e4e4' lt 1\nset key top right samplen 2 opaque\nset tics textcolor rgb '#333333'\n");
+    fm_buf_str(s, "set tics textcolor rgb '#333333'\n");
 }
 
-/* top and bottom: screen coordinates of the panel's frame */
-static void add_panel(struct fm_buf *s, const struct rows *r, const struct panel *p, double top, double bottom,
-                      bool last)
+/* A loss that falls to less than half is shown on a logarithmic axis, with tics that tell more than powers of ten. */
+static void add_loss_axis(struct fm_buf *s, const struct rows *r)
+{
+    double low = HUGE_VAL, high = 0;
+    for (size_t i = 0; i < r->n; i++)
+        for (int c = LOSS; c <= VAL; c++) {
+            double x = r->row[i].v[c];
+            if (x < low) low = x;
+            if (x > high) high = x;
+        }
+    if (low <= 0 || high < 2 * low) return;
+    fm_buf_str(s, "set logscale y\nset ytics (0.2,0.3,0.5,0.7,1,1.5,2,2.5,3,4,5,6,8,10,12,15,20) nomirror\n");
+    fm_buf_printf(s, "set yrange [%.9g:%.9g]\n", low * 0.95, high * 1.05);
+}
+
+struct frame {
+    double top, bottom; /* screen coordinates */
+    bool last, text;    /* text: characters have no room for a label at the side, the key says it */
+};
+
+static void add_panel(struct fm_buf *s, const struct rows *r, const struct panel *p, struct frame f)
 {
     const char *sep = "plot ";
-    fm_buf_printf(s, "set tmargin at screen %.4f\nset bmargin at screen %.4f\nset ylabel '%s'\n", top, bottom,
-                  p->label);
-    fm_buf_str(s, last ? "set format x '%.0f'\nset xlabel 'step'\n" : "set format x ''\nunset xlabel\n");
+    fm_buf_printf(s, "set tmargin at screen %.4f\nset bmargin at screen %.4f\n", f.top, f.bottom);
+    fm_buf_str(s, "unset logscale y\nset autoscale y\nset ytics autofreq nomirror\n");
+    if (p->first == 0) add_loss_axis(s, r);
+    fm_buf_printf(s, "set label 1 '%s' at screen 0.02,%.4f center rotate\n", p->label, (f.top + f.bottom) / 2);
+    fm_buf_str(s, f.last ? "set format x '%.0f'\nset xlabel 'step'\n" : "set format x ''\nunset xlabel\n");
+    fm_buf_str(s, p->first == p->last && !f.text ? "unset key\n" : "set key top right samplen 2\n");
     for (int c = p->first; c <= p->last; c++)
         if (r->count[curves[c].column]) {
             fm_buf_printf(s, "%s$c%d using 1:2 title '%s' with %s", sep, c, curves[c].title, curves[c].style);
@@ -197,7 +222,8 @@ static void add_panel(struct fm_buf *s, const struct rows *r, const struct panel
 
 static void add_script(struct fm_buf *s, const struct rows *r, const char *kind)
 {
-    double weight = 0, top = 0.975, bottom = 0.065, gap = strcmp(kind, "dumb") ? 0.02 : 0.03;
+    bool text = !strcmp(kind, "dumb");
+    double weight = 0, top = 0.975, bottom = 0.065, room = top - bottom, gap = text ? 0.03 : 0.02;
     int last = -1;
     for (int i = 0; i < N_PANELS; i++)
         if (has_data(r, &panels[i])) {
@@ -207,12 +233,13 @@ static void add_script(struct fm_buf *s, const struct rows *r, const char *kind)
     add_terminal(s, kind);
     add_data(s, r);
     add_axes(s, r);
+    if (!text) fm_buf_str(s, "set grid lc rgb '#e4e4e4' lt 1\n");
     fm_buf_str(s, "set lmargin at screen 0.11\nset rmargin at screen 0.97\nset multiplot\n");
     for (int i = 0; i <= last; i++) {
         if (!has_data(r, &panels[i])) continue;
-        double height = (0.975 - bottom) * panels[i].weight / weight;
-        add_panel(s, r, &panels[i], top, i == last ? bottom : top - height + gap, i == last);
-        top -= height;
+        double next = top - room * panels[i].weight / weight;
+        add_panel(s, r, &panels[i], (struct frame){top, i == last ? bottom : next + gap, i == last, text});
+        top = next;
     }
     fm_buf_str(s, "unset multiplot\n");
 }
