@@ -35,7 +35,8 @@ CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/check_*.c tests/test_*.c)))
 
 # the layers once more, in double over the reference ops: the referee of every gradient (tests/check_grad.c)
-F64_SRC := $(sort $(wildcard src/nn/*.c src/op/ref/*.c src/op/*.c) src/model/forward.c src/model/step.c)
+F64_SRC := $(sort $(wildcard src/nn/*.c src/op/ref/*.c src/op/*.c) \
+             $(filter-out src/model/bind.c src/model/convert.c src/model/count.c src/model/config.c,$(wildcard src/model/*.c)))
 F64_OBJ := $(F64_SRC:%.c=$(BUILD)/f64/%.o)
 
 all: $(BUILD)/fathom $(BUILD)/libfathom.a
