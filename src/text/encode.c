@@ -39,17 +39,6 @@ static enum fm_status bytes_piece(void *arg, const char *piece, size_t n, struct
     return FM_OK;
 }
 
-/* Length of the stretch at s that is valid UTF-8 throughout, or invalid throughout. */
-static size_t utf8_run(const char *s, size_t n, bool *valid)
-{
-    int used;
-    *valid = fm_utf8_decode(s, n, &used) >= 0;
-    size_t i = (size_t)used;
-    while (i < n && (fm_utf8_decode(s + i, n - i, &used) >= 0) == *valid) i += (size_t)used;
-    return i;
-}
-
-/* Invalid bytes are pieces of their own: the patterns never see them, no byte is lost. */
 static enum fm_status encode_bytes(struct encoder *e, const char *s, size_t n, struct fm_error *err)
 {
     struct fm_buf prefixed = {0};
@@ -60,13 +49,7 @@ static enum fm_status encode_bytes(struct encoder *e, const char *s, size_t n, s
         s = prefixed.data;
         n = prefixed.len;
     }
-    enum fm_status st = FM_OK;
-    for (size_t i = 0; i < n && !st;) {
-        bool valid;
-        size_t len = utf8_run(s + i, n - i, &valid);
-        st = valid ? fm_pre_split(&e->t->pre, s + i, len, bytes_piece, e, err) : bytes_piece(e, s + i, len, err);
-        i += len;
-    }
+    enum fm_status st = fm_pre_split(&e->t->pre, s, n, bytes_piece, e, err);
     fm_buf_release(&prefixed);
     return st;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 
 void fm_pre_release(struct fm_pre *p)
 {
@@ -118,13 +119,36 @@ static enum fm_status split_step(const struct walk *w, int step, const char *tex
     return flush(w, step, text, &o);
 }
 
+/* Length of the stretch at s that is valid UTF-8 throughout, or invalid throughout. */
+static size_t utf8_run(const char *s, size_t n, bool *valid)
+{
+    int used;
+    *valid = fm_utf8_decode(s, n, &used) >= 0;
+    size_t i = (size_t)used;
+    while (i < n) {
+        uint64_t eight;
+        if (*valid && n - i >= 8 && (memcpy(&eight, s + i, 8), !(eight & 0x8080808080808080u))) {
+            i += 8; /* ASCII, the common case */
+            continue;
+        }
+        if ((fm_utf8_decode(s + i, n - i, &used) >= 0) != *valid) break;
+        i += (size_t)used;
+    }
+    return i;
+}
+
 enum fm_status fm_pre_split(const struct fm_pre *p, const char *text, size_t n, fm_piece_fn fn, void *arg,
                             struct fm_error *err)
 {
-    if (!n) return FM_OK;
     struct walk w = {p, NULL, fn, arg, err};
-    if (p->n) FM_TRY(fm_regex_run_new(&w.run, err));
-    enum fm_status st = split_step(&w, 0, text, n);
+    if (p->n && n) FM_TRY(fm_regex_run_new(&w.run, err));
+    enum fm_status st = FM_OK;
+    for (size_t i = 0; i < n && !st;) {
+        bool valid;
+        size_t len = utf8_run(text + i, n - i, &valid);
+        st = valid ? split_step(&w, 0, text + i, len) : fn(arg, text + i, len, err);
+        i += len;
+    }
     fm_regex_run_free(w.run);
     return st;
 }

@@ -62,7 +62,8 @@ enum fm_status fm_pre_add_name(struct fm_pre *p, const struct fm_pre_name *name,
 void fm_pre_recognise(struct fm_pre *p);
 
 typedef enum fm_status (*fm_piece_fn)(void *arg, const char *piece, size_t n, struct fm_error *err);
-/* text: valid UTF-8.  fn sees every piece in order; its failure ends the walk.  Thread-safe. */
+/* fn sees every piece in order; its failure ends the walk.  text may hold any bytes: a run of bytes that is no UTF-8 is
+ * a piece of its own, which the patterns never see, and splits the text around it.  Thread-safe. */
 enum fm_status fm_pre_split(const struct fm_pre *p, const char *text, size_t n, fm_piece_fn fn, void *arg,
                             struct fm_error *err) FM_MUST_USE;
 

@@ -67,12 +67,15 @@ enum fm_status fm_vocab_index(struct fm_vocab *v, struct fm_error *err)
     fm_free(v->slots);
     v->slots = slots;
     v->n_slots = n;
-    for (int32_t id = 0; id < v->n; id++) {
-        if (v->tokens[id].type != FM_TOKEN_NORMAL) continue;
-        uint32_t i = find_slot(v, fm_vocab_bytes(v, id), v->tokens[id].len);
-        if (slots[i] < 0) slots[i] = id;
-    }
+    for (int32_t id = 0; id < v->n; id++)
+        if (v->tokens[id].type == FM_TOKEN_NORMAL) fm_vocab_index_one(v, id);
     return FM_OK;
+}
+
+void fm_vocab_index_one(struct fm_vocab *v, int32_t id)
+{
+    uint32_t i = find_slot(v, fm_vocab_bytes(v, id), v->tokens[id].len);
+    if (v->slots[i] < 0) v->slots[i] = id;
 }
 
 int32_t fm_vocab_find(const struct fm_vocab *v, const char *bytes, size_t len)

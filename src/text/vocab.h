@@ -53,6 +53,8 @@ enum fm_status fm_vocab_set(struct fm_vocab *v, int64_t id, const char *bytes, s
 
 /* Build bytes → id over NORMAL tokens; where two have the same bytes the lower id wins. */
 enum fm_status fm_vocab_index(struct fm_vocab *v, struct fm_error *err) FM_MUST_USE;
+/* Enter one token that was set after fm_vocab_index, whatever its type; a known text keeps its id. */
+void fm_vocab_index_one(struct fm_vocab *v, int32_t id);
 /* Id of the NORMAL token with exactly these bytes, or -1. */
 int32_t fm_vocab_find(const struct fm_vocab *v, const char *bytes, size_t len);
 

@@ -1,0 +1,161 @@
+/* tokenizer.json and tokenizer_config.json, for Hugging Face's `tokenizers` and `transformers`. */
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "text/alphabet.h"
+#include "text/tokenizer_impl.h"
+
+/* A JSON string with its quotes.  ASCII control characters are escaped; everything else is written as it is. */
+static void put_string(struct fm_buf *b, const char *s, size_t n)
+{
+    fm_buf_char(b, '"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c == '"' || c == '\\')
+            fm_buf_printf(b, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            fm_buf_printf(b, "\\u%04x", c);
+        else
+            fm_buf_char(b, (char)c);
+    }
+    fm_buf_char(b, '"');
+}
+
+static const char *flag(bool on) { return on ? "true" : "false"; }
+
+static bool is_added(const struct fm_tokenizer *t, int32_t id)
+{
+    return t->vocab.tokens[id].type == FM_TOKEN_CONTROL || t->vocab.tokens[id].type == FM_TOKEN_USER;
+}
+
+/* Token text as the file has it: in the printable alphabet, added tokens as they are. */
+static void put_token(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id, struct fm_buf *scratch)
+{
+    const char *s = fm_vocab_bytes(&t->vocab, id);
+    size_t n = t->vocab.tokens[id].len;
+    if (!is_added(t, id)) {
+        fm_buf_clear(scratch);
+        fm_alphabet_write(scratch, s, n);
+        s = scratch->data ? scratch->data : "";
+        n = scratch->len;
+        b->failed |= scratch->failed;
+    }
+    put_string(b, s, n);
+}
+
+static void put_added(struct fm_buf *b, const struct fm_tokenizer *t)
+{
+    const char *comma = "";
+    for (int32_t id = 0; id < t->vocab.n; id++) {
+        if (!is_added(t, id)) continue;
+        fm_buf_printf(b, "%s\n    {\"id\": %d, \"content\": ", comma, id);
+        put_string(b, fm_vocab_bytes(&t->vocab, id), t->vocab.tokens[id].len);
+        fm_buf_printf(b,
+                      ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
+                      "\"special\": %s}",
+                      flag(t->vocab.tokens[id].type == FM_TOKEN_CONTROL));
+        comma = ",";
+    }
+}
+
+static void put_pre(struct fm_buf *b, const struct fm_pre *pre)
+{
+    static const char *const names[FM_SPLIT_COUNT] = {[FM_SPLIT_ISOLATED] = "Isolated",
+                                                      [FM_SPLIT_REMOVED] = "Removed",
+                                                      [FM_SPLIT_PREVIOUS] = "MergedWithPrevious",
+                                                      [FM_SPLIT_NEXT] = "MergedWithNext",
+                                                      [FM_SPLIT_CONTIGUOUS] = "Contiguous"};
+    fm_buf_str(b, "{\"type\": \"Sequence\", \"pretokenizers\": [\n");
+    for (int i = 0; i < pre->n; i++) {
+        fm_buf_str(b, "    {\"type\": \"Split\", \"pattern\": {\"Regex\": ");
+        put_string(b, pre->steps[i].pattern, strlen(pre->steps[i].pattern));
+        fm_buf_printf(b, "}, \"behavior\": \"%s\", \"invert\": %s},\n", names[pre->steps[i].split],
+                      flag(pre->steps[i].invert));
+    }
+    fm_buf_printf(b,
+                  "    {\"type\": \"ByteLevel\", \"add_prefix_space\": %s, \"trim_offsets\": true, "
+                  "\"use_regex\": false}\n  ]}",
+                  flag(pre->prefix_space));
+}
+
+static void put_model(struct fm_buf *b, const struct fm_tokenizer *t, const struct fm_pair *merges,
+                      struct fm_buf *scratch)
+{
+    const char *comma = "";
+    fm_buf_printf(b,
+                  "{\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null, "
+                  "\"end_of_word_suffix\": null, \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": %s, "
+                  "\"vocab\": {",
+                  flag(t->ignore_merges));
+    for (int32_t id = 0; id < t->vocab.n; id++) {
+        if (t->vocab.tokens[id].type == FM_TOKEN_GAP) continue;
+        fm_buf_printf(b, "%s\n    ", comma);
+        put_token(b, t, id, scratch);
+        fm_buf_printf(b, ": %d", id);
+        comma = ",";
+    }
+    fm_buf_str(b, "\n  }, \"merges\": [");
+    for (uint32_t i = 0; i < t->pairs.n; i++) {
+        fm_buf_printf(b, "%s\n    [", i ? "," : "");
+        put_token(b, t, (int32_t)(merges[i].key >> 32), scratch);
+        fm_buf_str(b, ", ");
+        put_token(b, t, (int32_t)(merges[i].key & UINT32_MAX), scratch);
+        fm_buf_char(b, ']');
+    }
+    fm_buf_str(b, "\n  ]}");
+}
+
+enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char *path, struct fm_error *err)
+{
+    if (t->spm) return fm_fail(err, FM_ERR_USAGE, "write tokenizer: %s: only byte-level BPE can be written", path);
+    struct fm_buf b = {0}, scratch = {0};
+    struct fm_pair *merges;
+    FM_TRY(fm_tokenizer_sorted_pairs(t, &merges, err));
+    fm_buf_str(&b, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [");
+    put_added(&b, t);
+    fm_buf_str(&b, "\n  ],\n  \"normalizer\": null,\n  \"pre_tokenizer\": ");
+    put_pre(&b, &t->pre);
+    fm_buf_str(&b, ",\n  \"post_processor\": null,\n  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
+                   "\"trim_offsets\": true, \"use_regex\": true},\n  \"model\": ");
+    put_model(&b, t, merges, &scratch);
+    fm_buf_str(&b, "\n}\n");
+    enum fm_status st = b.failed || scratch.failed ? fm_fail_memory(err, "tokenizer.json", b.len)
+                                                   : fm_write_file(path, b.data, b.len, err);
+    fm_free(merges);
+    fm_buf_release(&b);
+    fm_buf_release(&scratch);
+    return st;
+}
+
+static void put_config_token(struct fm_buf *b, const struct fm_tokenizer *t, const char *key, int32_t id)
+{
+    fm_buf_printf(b, "  \"%s\": ", key);
+    if (id >= 0)
+        put_string(b, fm_vocab_bytes(&t->vocab, id), t->vocab.tokens[id].len);
+    else
+        fm_buf_str(b, "null");
+    fm_buf_str(b, ",\n");
+}
+
+enum fm_status fm_tokenizer_write_config(const struct fm_tokenizer *t, const char *path, const char *chat_template,
+                                         struct fm_error *err)
+{
+    struct fm_buf b = {0};
+    fm_buf_str(&b, "{\n");
+    put_config_token(&b, t, "bos_token", t->bos);
+    put_config_token(&b, t, "eos_token", t->eos);
+    if (chat_template) {
+        fm_buf_str(&b, "  \"chat_template\": ");
+        put_string(&b, chat_template, strlen(chat_template));
+        fm_buf_str(&b, ",\n");
+    }
+    fm_buf_printf(&b,
+                  "  \"add_bos_token\": %s,\n  \"add_eos_token\": %s,\n  \"clean_up_tokenization_spaces\": false,\n"
+                  "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n",
+                  flag(t->add_bos), flag(t->add_eos));
+    enum fm_status st = b.failed ? fm_fail_memory(err, "tokenizer_config.json", b.len)
+                                 : fm_write_file(path, b.data, b.len, err);
+    fm_buf_release(&b);
+    return st;
+}
