@@ -57,7 +57,7 @@ static void history_start(struct fm_line *l)
     if (!l->history) return;
     history_w(l->history, &ev, H_SETSIZE, HISTORY_ENTRIES);
     history_w(l->history, &ev, H_SETUNIQUE, 1);
-    el_set(l->edit, EL_HIST, history_w, l->history);
+    el_wset(l->edit, EL_HIST, history_w, l->history);
     l->history_path = history_place();
     if (!l->history_path) return;
     int fd = open(l->history_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -65,12 +65,16 @@ static void history_start(struct fm_line *l)
     if (fd >= 0) close(fd);
 }
 
-static void history_add(struct fm_line *l, const wchar_t *line)
+static void history_add(struct fm_line *l, const wchar_t *line, size_t n)
 {
     HistEventW ev;
-    if (!l->history || !line[0] || line[0] == L'\n') return;
-    history_w(l->history, &ev, H_ENTER, line);
+    wchar_t *entry = l->history && n ? fm_malloc((n + 1) * sizeof *entry) : NULL;
+    if (!entry) return;
+    wmemcpy(entry, line, n);
+    entry[n] = 0;
+    history_w(l->history, &ev, H_ENTER, entry);
     if (l->history_path) history_w(l->history, &ev, H_SAVE, l->history_path); /* keeps the file's mode */
+    fm_free(entry);
 }
 
 /* ---- editing --------------------------------------------------------------------------------------------------- */
@@ -149,8 +153,9 @@ static enum fm_line_end read_edited(struct fm_line *l, const char *prompt, struc
             continue;
         }
         if (!line || n <= 0) return FM_LINE_EOF;
-        history_add(l, line);
-        for (int i = 0; i < n && line[i] != L'\n'; i++) fm_buf_utf8(text, (uint32_t)line[i]);
+        if (line[n - 1] == L'\n') n--;
+        history_add(l, line, (size_t)n);
+        for (int i = 0; i < n; i++) fm_buf_utf8(text, (uint32_t)line[i]);
         return FM_LINE_READ;
     }
 }
