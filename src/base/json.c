@@ -7,7 +7,8 @@ enum fm_status fm_json_parse(const char *text, size_t n, const char *where, json
 {
     json_error_t e;
     json_t *j = json_loadb(text ? text : "", n, JSON_REJECT_DUPLICATES, &e);
-    if (!j && json_error_code(&e) == json_error_out_of_memory) return fm_fail_memory(err, where, n);
+    if (!j && (!e.text[0] || json_error_code(&e) == json_error_out_of_memory)) /* no text: no memory to make one */
+        return fm_fail_memory(err, where, n);
     if (!j)
         return fm_fail(err, FM_ERR_INPUT, "parse JSON: %s, line %d, byte %d: %s", where, e.line, e.position, e.text);
     *out = j;

@@ -31,7 +31,7 @@ static bool reserve(struct fm_buf *b, size_t more)
     }
     if (need <= b->cap) return true;
     size_t cap = b->cap ? b->cap : 64;
-    while (cap < need) cap = cap > need / 2 ? need : cap * 2;
+    while (cap < need) cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     char *p = fm_realloc(b->data, cap);
     if (!p) {
         b->failed = true;
