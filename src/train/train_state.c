@@ -24,18 +24,20 @@ static uint64_t from_hex(const json_t *j, const char *key)
     return v;
 }
 
+static json_t *number(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+
 static json_t *progress_to_json(const struct fm_trainer *t)
 {
     const struct fm_train_sums *s = &t->sums;
     json_t *loads = json_array();
     for (int i = 0; i < t->n_load; i++) json_array_append_new(loads, json_integer(t->load_sum[i]));
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:o, s:o, s:o}", "step", (json_int_t)t->step,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->step,
                      "steps_total", (json_int_t)t->plan.steps, "tokens", (json_int_t)t->seen, "epoch",
                      (json_int_t)t->data.cursor.epoch, "index", (json_int_t)t->data.cursor.index, "seconds",
                      t->seconds + fm_trainer_clock() - t->started, "sum_loss", s->loss, "sum_mtp_loss", s->mtp_loss,
                      "sum_balance_loss", s->balance_loss, "sum_steps", (json_int_t)s->steps, "sum_seconds", s->seconds,
-                     "last_loss", t->last_loss, "val_loss", isfinite(t->val_loss) ? json_real(t->val_loss) : json_null(),
-                     "val_bpb", isfinite(t->val_bpb) ? json_real(t->val_bpb) : json_null(), "sum_load", loads);
+                     "last_loss", number(t->last_loss), "val_loss", number(t->val_loss), "val_bpb", number(t->val_bpb), "sum_load",
+                     loads);
 }
 
 static json_t *head_to_json(const struct fm_trainer *t)

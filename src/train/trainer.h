@@ -46,7 +46,7 @@ struct fm_trainer {
     struct fm_seq *seqs;         /* [micro] */
     uint64_t *starts;            /* [batch] first token of each sequence of the step */
     int32_t *token_bytes;        /* [V] length of the token's text, 0 for the separator */
-    int64_t *load, *load_sum;    /* [(L + n_mtp)·E] of this step; since the last line */
+    int64_t *load, *load_sum, *load_line; /* [(L + n_mtp)·E] of this step; since the last line; until that line */
     int n_load;
 
     /* progress: in the checkpoint */
@@ -79,9 +79,9 @@ void fm_trainer_release(struct fm_trainer *t);
 
 /* ---- train_step.c ---- */
 
-/* Forward, backward, update; moves step, seen, cursor and the sums.  lr_factor 0: gradients only count for time and
- * nothing else changes but the cursor (the timing run). */
+/* Forward, backward, update; moves step, seen, cursor and the sums. */
 enum fm_status fm_trainer_step(struct fm_trainer *t, struct fm_error *err) FM_MUST_USE;
+/* The same work, for its time: in the end nothing has changed. Before the first step only. */
 enum fm_status fm_trainer_rehearse(struct fm_trainer *t, struct fm_error *err) FM_MUST_USE;
 /* Mean loss of at most n_windows validation windows, evenly spread (0: all) → val_loss, val_bpb. */
 enum fm_status fm_trainer_eval(struct fm_trainer *t, int64_t n_windows, struct fm_error *err) FM_MUST_USE;
