@@ -1,0 +1,177 @@
+/* A session plus its messages.  Each answer renders the whole conversation anew and keeps of the cache what still fits:
+ *
+ *   cached   |system|user 1|answer 1|user 2|answer 2 …
+ *   wanted   |system|user 1|answer 1|user 2'|           rewind to the first difference, feed the rest
+ *
+ * Without a chat format the messages are pieces of one growing text. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "run/render.h"
+#include "run/run.h"
+
+struct fm_chat {
+    struct fm_session *s;
+    const char *format; /* NULL: continues text */
+    struct fm_render_message *messages;
+    int n, cap, n_system; /* the first n_system survive fm_chat_clear: 0 or 1 */
+};
+
+/* ---- messages ---- */
+
+static enum fm_status push(struct fm_chat *c, const char *role, const char *text, size_t n, struct fm_error *err)
+{
+    if (c->n == c->cap) {
+        int cap = c->cap ? 2 * c->cap : 8;
+        void *p = fm_realloc(c->messages, (size_t)cap * sizeof *c->messages);
+        if (!p) return fm_fail_memory(err, "messages", (size_t)cap * sizeof *c->messages);
+        c->messages = p;
+        c->cap = cap;
+    }
+    char *copy = fm_malloc(n + 1);
+    if (!copy) return fm_fail_memory(err, "a message", n + 1);
+    if (n) memcpy(copy, text, n);
+    copy[n] = 0;
+    c->messages[c->n++] = (struct fm_render_message){.role = role, .text = copy};
+    return FM_OK;
+}
+
+static void pop(struct fm_chat *c) { fm_free(c->messages[--c->n].text); }
+
+enum fm_status fm_chat_new(struct fm_engine *e, int ctx, const char *system, const char *format, struct fm_chat **out,
+                           struct fm_error *err)
+{
+    if (format) FM_TRY(fm_render_check(format, err));
+    struct fm_chat *c = fm_calloc(1, sizeof *c);
+    if (!c) return fm_fail_memory(err, "a conversation", sizeof *c);
+    enum fm_status st;
+    c->format = format ? fm_render_name(format) : e->chat;
+    FM_GOTO(fm_session_new(e, ctx, &c->s, err));
+    if (system) FM_GOTO(push(c, "system", system, strlen(system), err));
+    c->n_system = c->n;
+    *out = c;
+    return FM_OK;
+out:
+    fm_chat_free(c);
+    return st;
+}
+
+void fm_chat_free(struct fm_chat *c)
+{
+    if (!c) return;
+    while (c->n) pop(c);
+    fm_free(c->messages);
+    fm_session_free(c->s);
+    fm_free(c);
+}
+
+void fm_chat_clear(struct fm_chat *c)
+{
+    while (c->n > c->n_system) pop(c);
+    fm_session_rewind(c->s, 0);
+}
+
+void fm_chat_cancel(struct fm_chat *c) { fm_session_cancel(c->s); }
+
+int fm_chat_length(const struct fm_chat *c) { return fm_session_length(c->s); }
+
+int fm_chat_ctx(const struct fm_chat *c) { return fm_session_ctx(c->s); }
+
+const char *fm_chat_format_name(const struct fm_chat *c) { return c->format; }
+
+/* ---- answering ---- */
+
+/* Hands the text on and keeps it. */
+struct tee {
+    const struct fm_generation *g;
+    struct fm_buf text;
+};
+
+static bool on_text(void *arg, const char *text, size_t n)
+{
+    struct tee *t = arg;
+    fm_buf_add(&t->text, text, n);
+    return t->g->on_text ? t->g->on_text(t->g->arg, text, n) : true;
+}
+
+static enum fm_status overflow(const struct fm_session *s, size_t n, struct fm_error *err)
+{
+    (void)fm_fail(err, FM_ERR_USAGE, "chat: the conversation has %zu tokens: the context holds %d", n, s->ctx);
+    fm_hint(err, "start over with /clear, or use a larger context (--ctx)");
+    return FM_ERR_USAGE;
+}
+
+/* Make the session hold exactly ids[n]; at least the last one is computed, for its logits. */
+static enum fm_status feed_rest(struct fm_session *s, const struct fm_ids *ids, struct fm_generation_stats *stats,
+                                struct fm_error *err)
+{
+    if (!ids->n) return fm_fail(err, FM_ERR_USAGE, "chat: nothing to continue: the text is empty");
+    if (ids->n >= (size_t)s->ctx) return overflow(s, ids->n, err);
+    int n = (int)ids->n, same = 0;
+    while (same < n - 1 && same < s->length && s->ids[same] == ids->data[same]) same++;
+    double start = fm_seconds();
+    fm_session_rewind(s, same);
+    FM_TRY(fm_session_feed_on(s, ids->data + same, n - same, NULL, err));
+    stats->prompt_tokens = n;
+    stats->cached_tokens = same;
+    stats->prompt_seconds = fm_seconds() - start;
+    return FM_OK;
+}
+
+/* Generate behind what the session holds and append the answer. */
+static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
+                               struct fm_error *err)
+{
+    struct tee tee = {.g = g};
+    struct fm_generation mine = *g;
+    struct fm_generation_stats made;
+    mine.on_text = on_text;
+    mine.arg = &tee;
+    enum fm_status st = fm_session_generate_on(c->s, &mine, &made, err);
+    if (!st && tee.text.failed) st = fm_fail_memory(err, "the answer", tee.text.len);
+    if (!st) st = push(c, "assistant", tee.text.data, tee.text.len, err);
+    fm_buf_release(&tee.text);
+    if (st) return st;
+    stats->answer_tokens = made.answer_tokens;
+    stats->answer_seconds = made.answer_seconds;
+    stats->finish = made.finish;
+    return FM_OK;
+}
+
+static enum fm_status answer(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
+                             struct fm_error *err)
+{
+    struct fm_ids ids = {0};
+    struct fm_generation_stats mine = {0};
+    atomic_store(&c->s->cancel, false);
+    enum fm_status st = fm_engine_has_text(c->s->e, err);
+    if (!st) st = fm_render_ids(c->format, c->s->e->tok, c->messages, c->n, &ids, err);
+    if (!st) st = feed_rest(c->s, &ids, &mine, err);
+    fm_ids_release(&ids);
+    if (!st) st = generate(c, g, &mine, err);
+    if (!st && stats) *stats = mine;
+    return st;
+}
+
+enum fm_status fm_chat_send(struct fm_chat *c, const char *text, const struct fm_generation *g,
+                            struct fm_generation_stats *stats, struct fm_error *err)
+{
+    FM_TRY(push(c, "user", text, strlen(text), err));
+    enum fm_status st = answer(c, g, stats, err);
+    if (st) pop(c); /* as if it had not been said */
+    return st;
+}
+
+enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
+                                  struct fm_error *err)
+{
+    if (!c->n || strcmp(c->messages[c->n - 1].role, "assistant"))
+        return fm_fail(err, FM_ERR_USAGE, "chat: there is no answer to generate again");
+    struct fm_render_message last = c->messages[--c->n];
+    enum fm_status st = answer(c, g, stats, err);
+    if (st)
+        c->messages[c->n++] = last; /* push may have grown the list, never shrunk it */
+    else
+        fm_free(last.text);
+    return st;
+}

@@ -1,0 +1,111 @@
+/* Continue a session token by token: sample, hand the text out, feed.  One loop; the rest is about when to stop. */
+#include <string.h>
+
+#include "run/run.h"
+#include "run/stream.h"
+
+struct generator {
+    struct fm_session *s;
+    const struct fm_generation *g;
+    struct fm_sampler sampler;
+    struct fm_stream stream;
+    struct fm_buf a, b; /* decoded text, reused */
+    int made;
+};
+
+static bool cancelled(const struct generator *r) { return atomic_load(&r->s->cancel); }
+
+/* Text of id as it continues the session: some tokenizers drop a space in front of a text, so the token before comes along,
+ * unless it is a control token: behind one a text begins. */
+static enum fm_status push_text(struct generator *r, int32_t id, struct fm_error *err)
+{
+    const struct fm_tokenizer *t = r->s->e->tok;
+    int32_t pair[2] = {r->s->length ? r->s->ids[r->s->length - 1] : -1, id};
+    int context = pair[0] >= 0 && pair[0] < fm_tokenizer_size(t) && !fm_tokenizer_is_special(t, pair[0]);
+    fm_buf_clear(&r->a);
+    fm_buf_clear(&r->b);
+    if (context) FM_TRY(fm_tokenizer_decode(t, pair, 1, &r->a, err));
+    FM_TRY(fm_tokenizer_decode(t, pair + 1 - context, (size_t)(1 + context), &r->b, err));
+    size_t skip = r->a.len <= r->b.len ? r->a.len : r->b.len;
+    if (!fm_stream_push(&r->stream, r->b.data ? r->b.data + skip : "", r->b.len - skip))
+        return fm_fail_memory(err, "generated text", r->b.len);
+    return FM_OK;
+}
+
+/* After a rewind there are no logits: compute the last token once more. */
+static enum fm_status need_logits(struct fm_session *s, struct fm_error *err)
+{
+    if (fm_session_logits(s)) return FM_OK;
+    if (!s->length) return fm_fail(err, FM_ERR_USAGE, "generate: the session is empty: feed at least one token first");
+    int32_t id = s->ids[--s->length];
+    enum fm_status st = fm_session_feed_on(s, &id, 1, NULL, err);
+    if (st) s->length++;
+    return st;
+}
+
+/* One token more; *finish is set when it was the last. */
+static enum fm_status advance(struct generator *r, bool *done, enum fm_finish *finish, struct fm_error *err)
+{
+    struct fm_session *s = r->s;
+    int32_t id = fm_sampler_pick(&r->sampler, s->logits, s->ids, s->length);
+    *done = true;
+    if (s->e->tok && fm_tokenizer_is_eog(s->e->tok, id)) {
+        *finish = FM_FINISH_STOP;
+        return FM_OK;
+    }
+    if (s->e->tok && id < fm_tokenizer_size(s->e->tok)) FM_TRY(push_text(r, id, err));
+    r->made++;
+    *finish = r->stream.refused ? FM_FINISH_CANCELLED : FM_FINISH_STOP;
+    if (r->stream.refused || r->stream.stopped) return FM_OK;
+    *done = false;
+    return fm_session_feed_on(s, &id, 1, NULL, err);
+}
+
+static enum fm_status run(struct generator *r, enum fm_finish *finish, struct fm_error *err)
+{
+    struct fm_session *s = r->s;
+    bool done = false;
+    enum fm_status st = need_logits(s, err);
+    *finish = FM_FINISH_LENGTH;
+    while (!st && !done) {
+        *finish = FM_FINISH_LENGTH;
+        if (s->length == s->ctx || (r->g->max_tokens >= 0 && r->made >= r->g->max_tokens)) break;
+        if (cancelled(r))
+            st = FM_ERR_CANCELLED;
+        else
+            st = advance(r, &done, finish, err);
+    }
+    if (st == FM_ERR_CANCELLED) *finish = FM_FINISH_CANCELLED;
+    if (st && st != FM_ERR_CANCELLED) return st;
+    return fm_stream_end(&r->stream) ? FM_OK : fm_fail_memory(err, "generated text", r->stream.held.len);
+}
+
+enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_generation *g,
+                                      struct fm_generation_stats *stats, struct fm_error *err)
+{
+    struct generator r = {
+        .s = s, .g = g, .stream = {.stop = g->stop, .n_stop = g->n_stop, .out = g->on_text, .arg = g->arg}};
+    enum fm_finish finish;
+    if (g->on_text || g->n_stop) FM_TRY(fm_engine_has_text(s->e, err));
+    FM_TRY(fm_sampler_init(&r.sampler, &g->sampling, s->e->model.cfg.V, s->work, s->seen, err));
+    double start = fm_seconds();
+    int before = s->length;
+    enum fm_status st = run(&r, &finish, err);
+    if (!st && stats)
+        *stats = (struct fm_generation_stats){.prompt_tokens = before,
+                                              .cached_tokens = before,
+                                              .answer_tokens = r.made,
+                                              .answer_seconds = fm_seconds() - start,
+                                              .finish = finish};
+    fm_stream_release(&r.stream);
+    fm_buf_release(&r.a);
+    fm_buf_release(&r.b);
+    return st;
+}
+
+enum fm_status fm_session_generate(struct fm_session *s, const struct fm_generation *g,
+                                   struct fm_generation_stats *stats, struct fm_error *err)
+{
+    atomic_store(&s->cancel, false);
+    return fm_session_generate_on(s, g, stats, err);
+}

@@ -1,0 +1,155 @@
+/* How much memory a model will take, known before any of it is taken.
+ *
+ * Step scratch is measured, not computed: the real forward pass runs over a dry arena with ops that do nothing. The plan
+ * does this with weights that have shapes but no values, the engine with the real ones; both give the same number. */
+#include "base/mem.h"
+#include "run/resources.h"
+#include "run/run.h"
+
+enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_error *err)
+{
+    if (!o->model || !*o->model) return fm_fail(err, FM_ERR_USAGE, "open model: no model given");
+    if (o->threads < 0 || o->threads > FM_THREADS_MAX)
+        return fm_fail(err, FM_ERR_USAGE, "open model: %d threads: not within 0 … %d", o->threads, FM_THREADS_MAX);
+    if (o->ctx < 0 || o->ctx > FM_CTX_MAX)
+        return fm_fail(err, FM_ERR_USAGE, "open model: context of %d tokens: not within 0 … %d", o->ctx, FM_CTX_MAX);
+    if (o->chunk < 0 || o->chunk > FM_CHUNK_MAX)
+        return fm_fail(err, FM_ERR_USAGE, "open model: %d tokens per step: not within 0 … %d", o->chunk, FM_CHUNK_MAX);
+    return FM_OK;
+}
+
+/* Arena bytes of rows pos0 … pos0+n−1, a chunk of a segment that began at segment_pos0 and has segment_n rows. */
+static size_t dry_step(const struct fm_plan *p, const struct fm_config *cfg, const struct fm_weights *w, int pos0,
+                       int n, int segment_pos0, int segment_n)
+{
+    struct fm_arena arena;
+    struct fm_kv kv = {.row = fm_kv_row(cfg)};
+    struct fm_seq seq = {.n = n, .pos0 = pos0, .segment_pos0 = segment_pos0, .segment_n = segment_n, .kv = &kv};
+    struct fm_batch b = {.T = n, .n_seqs = 1, .seqs = &seq};
+    fm_arena_init_dry(&arena, "step");
+    struct fm_ctx c = {.op = &fm_ops_dry, .arena = &arena, .exact = p->exact, .deterministic = p->deterministic};
+    fm_session_compute(&c, cfg, w, NULL, &b, NULL, NULL);
+    return arena.peak;
+}
+
+/* The largest step: the end of a prompt that fills the context, the same as a segment of its own, one token; whichever
+ * attention form the layer picks for them, it picks here. */
+static size_t step_bytes(const struct fm_plan *p, const struct fm_config *cfg, const struct fm_weights *w)
+{
+    int n = p->chunk, first = p->ctx - n;
+    size_t sizes[] = {dry_step(p, cfg, w, first, n, 0, p->ctx), dry_step(p, cfg, w, first, n, first, n),
+                      dry_step(p, cfg, w, p->ctx - 1, 1, p->ctx - 1, 1)};
+    size_t most = 0;
+    for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
+    return most;
+}
+
+enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_config *cfg, const struct fm_weights *w,
+                            struct fm_plan *p, struct fm_error *err)
+{
+    size_t row = fm_kv_row(cfg), bytes;
+    p->exact = o->exact;
+    p->deterministic = o->exact || o->deterministic;
+    p->ctx = o->ctx ? o->ctx : cfg->ctx_train < FM_CTX_DEFAULT ? cfg->ctx_train : FM_CTX_DEFAULT;
+    p->chunk = o->chunk ? o->chunk : FM_CHUNK_DEFAULT;
+    if (p->chunk > p->ctx) p->chunk = p->ctx;
+    if (!fm_mul_size((size_t)cfg->L * FM_KV_BLOCK * sizeof(fm_real), row, &p->block_bytes) ||
+        !fm_mul_size(p->block_bytes, (size_t)fm_kv_blocks(p->ctx), &bytes))
+        return fm_fail(err, FM_ERR_MEMORY, "plan memory: a KV cache of %d tokens: larger than the address space",
+                       p->ctx);
+    p->step_bytes = step_bytes(p, cfg, w);
+    p->session_bytes = fm_session_bytes(p->ctx, cfg->V);
+    return FM_OK;
+}
+
+/* ---- weights with shapes only ---- */
+
+/* Every matrix that loading would fill gets its shape and an address that nobody reads. */
+static void give_shapes(const struct fm_file *f, const struct fm_config *cfg, struct fm_weights *w,
+                        struct fm_binding *rows, int n)
+{
+    static char nowhere;
+    for (int i = 0; i < n; i++) {
+        const struct fm_tensor *t = fm_binding_tensor(f, &rows[i]);
+        if (t)
+            *rows[i].mat = (struct fm_mat){.fmt = t->fmt, .rows = rows[i].rows, .cols = rows[i].cols, .data = &nowhere};
+    }
+    if (cfg->tied) w->head = w->embed;
+    for (int l = 0; l < cfg->L; l++) {
+        struct fm_mla *m = &w->layers[l].mla;
+        if (m->wkv_b.data && !m->wk_b.data)
+            m->wk_b = (struct fm_mat){.fmt = FM_F32, .data = &nowhere}; /* derived on load */
+    }
+}
+
+static enum fm_status shapes_only(const struct fm_file *f, const struct fm_config *cfg, struct fm_weights *w,
+                                  struct fm_error *err)
+{
+    struct fm_binding *rows;
+    int n;
+    FM_TRY(fm_weights_init(w, cfg, err));
+    enum fm_status st = fm_bindings_new(cfg, w, &rows, &n, err);
+    if (st) {
+        fm_weights_release(w, cfg);
+        return st;
+    }
+    give_shapes(f, cfg, w, rows, n);
+    fm_free(rows);
+    return FM_OK;
+}
+
+/* ---- the plan for the user ---- */
+
+struct items {
+    uint64_t weights, derived, kv, step, threads, session, tokenizer;
+};
+
+/* Scratch of the threads; the pool is only made to be asked. */
+static enum fm_status thread_bytes(int threads, uint64_t *bytes, struct fm_error *err)
+{
+    struct fm_pool *pool;
+    FM_TRY(fm_pool_new(threads, &pool, err));
+    *bytes = fm_cpu_backend_bytes(pool);
+    fm_pool_free(pool);
+    return FM_OK;
+}
+
+static enum fm_status measure(const struct fm_engine_options *o, const struct fm_file *f, struct items *i,
+                              struct fm_error *err)
+{
+    struct fm_config cfg;
+    struct fm_weights w;
+    struct fm_plan p;
+    FM_TRY(fm_config_from_file(f, &cfg, err));
+    FM_TRY(fm_model_derived_bytes(f, &i->derived, err));
+    FM_TRY(thread_bytes(o->threads, &i->threads, err));
+    FM_TRY(shapes_only(f, &cfg, &w, err));
+    enum fm_status st = fm_plan_make(o, &cfg, &w, &p, err);
+    fm_weights_release(&w, &cfg);
+    if (st) return st;
+    i->weights = fm_file_bytes(f);
+    i->kv = (uint64_t)p.block_bytes * (uint64_t)fm_kv_blocks(p.ctx);
+    i->step = p.step_bytes;
+    i->session = p.session_bytes;
+    i->tokenizer = fm_tokenizer_estimate(f);
+    return FM_OK;
+}
+
+enum fm_status fm_memory_plan(const struct fm_engine_options *o, fm_memory_fn fn, void *arg, struct fm_error *err)
+{
+    struct fm_file *f;
+    struct items i = {0};
+    FM_TRY(fm_options_check(o, err));
+    FM_TRY(fm_file_open(o->model, &f, err));
+    enum fm_status st = measure(o, f, &i, err);
+    fm_file_close(f);
+    if (st) return st;
+    fn(arg, "weights, mapped", i.weights, true);
+    fn(arg, "derived weights", i.derived, false);
+    fn(arg, "KV cache", i.kv, false);
+    fn(arg, "step scratch", i.step, false);
+    fn(arg, "thread scratch", i.threads, false);
+    fn(arg, "session", i.session, false);
+    fn(arg, "tokenizer, estimated", i.tokenizer, false);
+    return FM_OK;
+}

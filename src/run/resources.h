@@ -1,0 +1,22 @@
+/* What lies with the weights: which tensor belongs to a binding, the tokenizer, the chat template. */
+#ifndef FM_RUN_RESOURCES_H
+#define FM_RUN_RESOURCES_H
+
+#include "file/tensors.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+/* The tensor of a binding under this container's name; NULL when absent. Of stacked experts the whole stack. */
+const struct fm_tensor *fm_binding_tensor(const struct fm_file *f, const struct fm_binding *b);
+
+/* *tok stays NULL when the model carries no tokenizer, or one we cannot read: then why says so, and a model without text
+ * still computes logits.  Only a lack of memory is a failure. */
+enum fm_status fm_model_tokenizer(const struct fm_file *f, struct fm_tokenizer **tok, struct fm_error *why,
+                                  struct fm_error *err) FM_MUST_USE;
+/* Heap bytes that this tokenizer will take, within some tens of percent; 0 without one. */
+uint64_t fm_tokenizer_estimate(const struct fm_file *f);
+/* The name of the chat format that the model's template is recognised as; NULL when there is none. */
+enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_config *cfg, const char **name,
+                             struct fm_error *err) FM_MUST_USE;
+
+#endif

@@ -1,0 +1,91 @@
+/* Inside of the opaque handles of fathom.h, for the files of this folder. */
+#ifndef FM_RUN_RUN_H
+#define FM_RUN_RUN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "fathom.h"
+#include "file/tensors.h"
+#include "model/model.h"
+#include "run/kvpool.h"
+#include "run/sampler.h"
+#include "text/tokenizer.h"
+
+enum {
+    FM_CTX_DEFAULT = 4096,  /* at most, when nobody asked                                  */
+    FM_CTX_MAX = 1 << 24,   /* tokens; more is a typing error, not a wish                  */
+    FM_CHUNK_DEFAULT = 512, /* enough rows that a step is bound by arithmetic, not memory  */
+    FM_CHUNK_MAX = 1 << 16,
+    FM_THREADS_MAX = 1024,
+};
+
+/* Options with every default filled in; limits checked. */
+struct fm_plan {
+    int ctx, chunk;
+    bool exact, deterministic;
+    size_t block_bytes;   /* of one KV block                          */
+    size_t step_bytes;    /* arena of the largest step                */
+    size_t session_bytes; /* arena of one session of ctx tokens       */
+};
+enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_error *err) FM_MUST_USE;
+/* w: real or shape-only weights. */
+enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_config *cfg, const struct fm_weights *w,
+                            struct fm_plan *p, struct fm_error *err) FM_MUST_USE;
+/* Arena bytes of a session; kv_blocks: of ctx tokens. */
+size_t fm_session_bytes(int ctx, int vocab);
+static inline int fm_kv_blocks(int ctx) { return (ctx + FM_KV_BLOCK - 1) / FM_KV_BLOCK; }
+
+struct fm_engine {
+    struct fm_file *file;
+    struct fm_model model;
+    bool loaded;
+    struct fm_tokenizer *tok;  /* NULL: the model carries none, or one we cannot read … */
+    struct fm_error tok_error; /* … for this reason                                     */
+    const char *chat;          /* name of the chat format; NULL: continues text         */
+    struct fm_model_info *info;
+    struct fm_plan plan;
+    struct fm_pool *pool;
+    void *backend;
+    struct fm_arena step;
+    struct fm_ctx ctx;
+    struct fm_kvpool kv;
+    pthread_mutex_t turn; /* a step of one session at a time */
+    bool turn_made;
+};
+
+/* Fails with the reason why there is no tokenizer. */
+enum fm_status fm_engine_has_text(const struct fm_engine *e, struct fm_error *err) FM_MUST_USE;
+
+struct fm_session {
+    struct fm_engine *e;
+    int ctx, length;
+    struct fm_arena arena;
+    struct fm_kv_block **blocks; /* fm_kv_blocks(ctx) of them            */
+    struct fm_kv kv;
+    int32_t *ids, *pos;        /* [ctx] tokens so far; 0, 1, 2, …      */
+    float *logits;             /* [vocab] of token logits_at − 1       */
+    int logits_at;             /* equal to length when they count; 0: none */
+    struct fm_candidate *work; /* [vocab] sampler's                    */
+    uint8_t *seen;             /* [vocab] sampler's                    */
+    atomic_bool cancel;
+};
+
+/* Hidden states and logits of rows b over c's arena, which is emptied first.  logits: NULL, or [b->T, V]; last: NULL, or
+ * where the last row's logits go once all is well. Failures stick in c. */
+void fm_session_compute(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w,
+                        const double *rope_freq, const struct fm_batch *b, float *logits, float *last);
+/* As the public functions, but a cancel that came before is not forgotten. */
+enum fm_status fm_session_feed_on(struct fm_session *s, const int32_t *ids, int n, float *logits,
+                                  struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_generation *g,
+                                      struct fm_generation_stats *stats, struct fm_error *err) FM_MUST_USE;
+
+/* Of an open file: strings and numbers in one heap block. */
+enum fm_status fm_info_new(const struct fm_file *f, const struct fm_config *cfg, const char *chat_format,
+                           struct fm_model_info **out, struct fm_error *err) FM_MUST_USE;
+
+double fm_seconds(void); /* monotonic */
+
+#endif

@@ -1,0 +1,179 @@
+/* See sampler.h. */
+#include "run/sampler.h"
+
+#include <math.h>
+
+#include "base/expd.h"
+#include "base/status.h"
+
+struct fm_sampling fm_sampling_default(void)
+{
+    return (struct fm_sampling){.temp = 0.7f, .top_k = 40, .top_p = 0.95f, .min_p = 0, .repeat = 1, .repeat_last = 64};
+}
+
+static enum fm_status check(const struct fm_sampling *h, struct fm_error *err)
+{
+    if (!(h->temp >= 0 && h->temp <= 1e6f))
+        return fm_fail(err, FM_ERR_USAGE, "sampling: temperature %g: not >= 0", (double)h->temp);
+    if (h->top_k < 0) return fm_fail(err, FM_ERR_USAGE, "sampling: top-k %d: negative", h->top_k);
+    if (!(h->top_p > 0 && h->top_p <= 1))
+        return fm_fail(err, FM_ERR_USAGE, "sampling: top-p %g: not in (0, 1]", (double)h->top_p);
+    if (!(h->min_p >= 0 && h->min_p <= 1))
+        return fm_fail(err, FM_ERR_USAGE, "sampling: min-p %g: not in [0, 1]", (double)h->min_p);
+    if (!(h->repeat > 0 && h->repeat <= 1e6f))
+        return fm_fail(err, FM_ERR_USAGE, "sampling: repetition penalty %g: not > 0", (double)h->repeat);
+    return FM_OK;
+}
+
+enum fm_status fm_sampler_init(struct fm_sampler *s, const struct fm_sampling *how, int vocab,
+                               struct fm_candidate *work, uint8_t *seen, struct fm_error *err)
+{
+    FM_TRY(check(how, err));
+    *s = (struct fm_sampler){.how = *how, .vocab = vocab, .work = work, .seen = seen};
+    fm_rng_init(&s->rng, how->seed);
+    return FM_OK;
+}
+
+/* Positive logits are divided, others multiplied, once per distinct token (arXiv 1909.05858 §4.1, as implemented since). */
+static void penalise(struct fm_sampler *s, const int32_t *history, int n)
+{
+    int from = s->how.repeat_last < 0 || s->how.repeat_last > n ? 0 : n - s->how.repeat_last;
+    if (s->how.repeat == 1) return;
+    for (int i = from; i < n; i++) {
+        int32_t id = history[i];
+        if (id < 0 || id >= s->vocab || s->seen[id]) continue;
+        float *l = &s->work[id].logit;
+        *l = *l > 0 ? *l / s->how.repeat : *l * s->how.repeat;
+        s->seen[id] = 1;
+    }
+    for (int i = from; i < n; i++)
+        if (history[i] >= 0 && history[i] < s->vocab) s->seen[history[i]] = 0;
+}
+
+/* Higher logit first, ties: lower id. */
+static bool better(struct fm_candidate a, struct fm_candidate b)
+{
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+static int32_t best(const struct fm_candidate *c, int n)
+{
+    int at = 0;
+    for (int i = 1; i < n; i++)
+        if (better(c[i], c[at])) at = i;
+    return c[at].id;
+}
+
+/* Candidates in id order without the impossible ones; returns how many. */
+static int possible(struct fm_candidate *c, int n)
+{
+    int m = 0;
+    for (int i = 0; i < n; i++)
+        if (c[i].logit > -HUGE_VALF) c[m++] = c[i]; /* false for NaN */
+    return m;
+}
+
+static void sift(struct fm_candidate *c, int at, int n)
+{
+    for (;;) {
+        int child = 2 * at + 1;
+        if (child >= n) return;
+        if (child + 1 < n && better(c[child + 1], c[child])) child++;
+        if (!better(c[child], c[at])) return;
+        struct fm_candidate t = c[at];
+        c[at] = c[child];
+        c[child] = t;
+        at = child;
+    }
+}
+
+/* A heap gives the best ones in order without sorting the whole vocabulary. */
+static void heapify(struct fm_candidate *c, int n)
+{
+    for (int i = n / 2 - 1; i >= 0; i--) sift(c, i, n);
+}
+
+/* Take the best of the heap c[n] off: it lands at c[n−1]. */
+static void pop(struct fm_candidate *c, int n)
+{
+    struct fm_candidate t = c[0];
+    c[0] = c[n - 1];
+    c[n - 1] = t;
+    sift(c, 0, n - 1);
+}
+
+static double weight(float logit, float top) { return fm_exp_det((double)logit - (double)top); }
+
+/* Top-k, then the smallest set of best ones whose probability among those k reaches top-p.
+ * The chosen are moved to the front, best first; returns how many. */
+static int filter_top(struct fm_candidate *c, int n, int top_k, double top_p)
+{
+    int k = top_k && top_k < n ? top_k : n, popped = 0;
+    if (k == n && top_p >= 1) return n;
+    heapify(c, n);
+    float top = c[0].logit;
+    double total = 0, sum = 0;
+    if (k < n)
+        for (; popped < k; popped++) pop(c, n - popped);
+    for (int i = k < n ? n - k : 0; i < n; i++) total += weight(c[i].logit, top);
+    int keep = top_p < 1 ? 0 : k;
+    for (; keep < k && (!keep || sum < top_p * total); keep++) {
+        if (popped <= keep) pop(c, n - popped++);
+        sum += weight(c[n - 1 - keep].logit, top);
+    }
+    for (int i = 0; i < n - 1 - i; i++) { /* best first: reverse */
+        struct fm_candidate t = c[i];
+        c[i] = c[n - 1 - i];
+        c[n - 1 - i] = t;
+    }
+    return keep;
+}
+
+static float top_logit(const struct fm_candidate *c, int n)
+{
+    float top = c[0].logit;
+    for (int i = 1; i < n; i++) top = c[i].logit > top ? c[i].logit : top;
+    return top;
+}
+
+/* Keep those at least min_p times as likely as the likeliest. */
+static int filter_min(struct fm_candidate *c, int n, double min_p)
+{
+    if (min_p <= 0) return n;
+    float top = top_logit(c, n);
+    int m = 0;
+    for (int i = 0; i < n; i++)
+        if (weight(c[i].logit, top) >= min_p) c[m++] = c[i];
+    return m;
+}
+
+static int32_t draw(struct fm_sampler *s, const struct fm_candidate *c, int n)
+{
+    float top = top_logit(c, n);
+    double temp = (double)s->how.temp, total = 0, sum = 0;
+    for (int i = 0; i < n; i++) total += fm_exp_det(((double)c[i].logit - (double)top) / temp);
+    double want = fm_rng_uniform(&s->rng) * total;
+    int last = 0; /* rounding may leave sum just below total: then the last that is possible */
+    for (int i = 0; i < n; i++) {
+        double w = fm_exp_det(((double)c[i].logit - (double)top) / temp);
+        if (w <= 0) continue;
+        last = i;
+        sum += w;
+        if (want < sum) break;
+    }
+    return c[last].id;
+}
+
+int32_t fm_sampler_pick(struct fm_sampler *s, const float *logits, const int32_t *history, int n)
+{
+    struct fm_candidate *c = s->work;
+    for (int i = 0; i < s->vocab; i++) c[i] = (struct fm_candidate){logits[i], i};
+    penalise(s, history, n);
+    int m = possible(c, s->vocab);
+    if (!m) return 0;
+    /* an infinite logit leaves nothing to draw: exp(inf − inf) is no number */
+    if (s->how.temp <= 0 || !(top_logit(c, m) < HUGE_VALF)) return best(c, m);
+    m = filter_top(c, m, s->how.top_k, (double)s->how.top_p);
+    m = filter_min(c, m, (double)s->how.min_p);
+    return draw(s, c, m);
+}

@@ -1,0 +1,172 @@
+/* One mutable timeline of tokens: feeding it chunk by chunk, rewinding, cancelling.
+ *
+ *   segment (what one call submits)   |-------------------------------|
+ *   chunks (what one step computes)   |-- 512 --|-- 512 --|--- 188 ---|   bits depend on the segment, never on the chunks
+ *
+ * Everything a session needs is reserved by fm_session_new; a feed that fails leaves length, ids and logits as they were. */
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "run/run.h"
+
+double fm_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- memory ---- */
+
+/* The same lines over a dry arena size it and over a real one fill it. */
+static void lay_out(struct fm_session *s, struct fm_arena *a, int ctx, int vocab)
+{
+    size_t n = (size_t)ctx, v = (size_t)vocab, b = (size_t)fm_kv_blocks(ctx);
+    s->blocks = fm_arena_alloc(a, b * sizeof *s->blocks, "block list");
+    s->kv.blocks = fm_arena_alloc(a, b * sizeof *s->kv.blocks, "block list");
+    s->ids = fm_arena_alloc(a, n * sizeof *s->ids, "tokens");
+    s->pos = fm_arena_alloc(a, n * sizeof *s->pos, "tokens");
+    s->logits = fm_arena_alloc(a, v * sizeof *s->logits, "logits");
+    s->work = fm_arena_alloc(a, v * sizeof *s->work, "sampler");
+    s->seen = fm_arena_alloc(a, v * sizeof *s->seen, "sampler");
+}
+
+size_t fm_session_bytes(int ctx, int vocab)
+{
+    struct fm_arena dry;
+    struct fm_session s;
+    fm_arena_init_dry(&dry, "session");
+    lay_out(&s, &dry, ctx, vocab);
+    return dry.peak;
+}
+
+static enum fm_status check_ctx(const struct fm_engine *e, int ctx, struct fm_error *err)
+{
+    if (ctx >= 1 && ctx <= e->plan.ctx) return FM_OK;
+    enum fm_status st =
+        fm_fail(err, FM_ERR_USAGE, "new session: context of %d tokens: the engine allows 1 to %d", ctx, e->plan.ctx);
+    fm_hint(err, "open the model with a larger context (--ctx)");
+    return st;
+}
+
+enum fm_status fm_session_new(struct fm_engine *e, int ctx, struct fm_session **out, struct fm_error *err)
+{
+    if (!ctx) ctx = e->plan.ctx;
+    FM_TRY(check_ctx(e, ctx, err));
+    struct fm_session *s = fm_calloc(1, sizeof *s);
+    if (!s) return fm_fail_memory(err, "a session", sizeof *s);
+    enum fm_status st;
+    s->e = e;
+    FM_GOTO(fm_arena_init(&s->arena, "session", fm_session_bytes(ctx, e->model.cfg.V), err));
+    lay_out(s, &s->arena, ctx, e->model.cfg.V); /* anonymous pages: all zero */
+    FM_GOTO(fm_kvpool_take(&e->kv, fm_kv_blocks(ctx), s->blocks, err));
+    for (int i = 0; i < fm_kv_blocks(ctx); i++) s->kv.blocks[i] = s->blocks[i]->data;
+    for (int i = 0; i < ctx; i++) s->pos[i] = i;
+    s->kv.row = fm_kv_row(&e->model.cfg);
+    s->ctx = ctx;
+    *out = s;
+    return FM_OK;
+out:
+    fm_session_free(s);
+    return st;
+}
+
+void fm_session_free(struct fm_session *s)
+{
+    if (!s) return;
+    for (int i = 0; i < fm_kv_blocks(s->ctx); i++) fm_kvpool_drop(&s->e->kv, s->blocks[i]);
+    fm_arena_release(&s->arena);
+    fm_free(s);
+}
+
+/* ---- the timeline ---- */
+
+int fm_session_length(const struct fm_session *s) { return s->length; }
+
+int fm_session_ctx(const struct fm_session *s) { return s->ctx; }
+
+void fm_session_rewind(struct fm_session *s, int n)
+{
+    if (n < 0 || n >= s->length) return;
+    s->length = n;
+    s->logits_at = 0;
+}
+
+const float *fm_session_logits(const struct fm_session *s)
+{
+    return s->length && s->logits_at == s->length ? s->logits : NULL;
+}
+
+void fm_session_cancel(struct fm_session *s) { atomic_store(&s->cancel, true); }
+
+static enum fm_status check_feed(const struct fm_session *s, const int32_t *ids, int n, struct fm_error *err)
+{
+    if (n < 0) return fm_fail(err, FM_ERR_USAGE, "feed: %d tokens: negative", n);
+    for (int i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= s->e->model.cfg.V)
+            return fm_fail(err, FM_ERR_USAGE, "feed: token %d at place %d: the vocabulary ends at %d", (int)ids[i], i,
+                           s->e->model.cfg.V - 1);
+    if (n <= s->ctx - s->length) return FM_OK;
+    enum fm_status st =
+        fm_fail(err, FM_ERR_USAGE, "feed: %d tokens after %d: the context holds %d", n, s->length, s->ctx);
+    fm_hint(err, "start over or use a larger context (--ctx)");
+    return st;
+}
+
+void fm_session_compute(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w,
+                        const double *rope_freq, const struct fm_batch *b, float *logits, float *last)
+{
+    size_t D = (size_t)cfg->D, V = (size_t)cfg->V, end = (size_t)b->T - 1;
+    fm_arena_reset(c->arena, 0);
+    fm_real *hidden = fm_ctx_reals(c, (size_t)b->T * D, "hidden");
+    fm_real *head = fm_ctx_reals(c, V, "logits"); /* apart, so that a failure leaves last alone */
+    fm_model_forward(c, cfg, w, rope_freq, b, hidden, NULL);
+    if (c->status) return;
+    if (logits)
+        fm_model_logits(c, w, logits, hidden, b->T);
+    else if (last)
+        fm_model_logits(c, w, head, hidden + end * D, 1);
+    if (!c->status && c->cancel && atomic_load(c->cancel)) fm_ctx_fail(c, FM_ERR_CANCELLED, "cancelled");
+    if (!c->status && last) memcpy(last, logits ? logits + end * V : head, V * sizeof *last);
+}
+
+/* Rows at … at+n−1 of the segment that began at pos0. */
+static enum fm_status step(struct fm_session *s, int pos0, int segment_n, int at, int n, float *logits, float *last,
+                           struct fm_error *err)
+{
+    struct fm_engine *e = s->e;
+    struct fm_seq seq = {.n = n, .pos0 = at, .segment_pos0 = pos0, .segment_n = segment_n, .kv = &s->kv};
+    struct fm_batch b = {.T = n, .n_seqs = 1, .seqs = &seq, .ids = s->ids + at, .pos = s->pos + at};
+    (void)pthread_mutex_lock(&e->turn);
+    e->ctx.status = FM_OK;
+    e->ctx.cancel = &s->cancel;
+    fm_session_compute(&e->ctx, &e->model.cfg, &e->model.w, e->model.rope_freq, &b, logits, last);
+    enum fm_status st = e->ctx.status;
+    if (st && err) *err = e->ctx.error;
+    e->ctx.cancel = NULL;
+    (void)pthread_mutex_unlock(&e->turn);
+    return st;
+}
+
+enum fm_status fm_session_feed_on(struct fm_session *s, const int32_t *ids, int n, float *logits, struct fm_error *err)
+{
+    FM_TRY(check_feed(s, ids, n, err));
+    const int pos0 = s->length, chunk = s->e->plan.chunk;
+    const size_t V = (size_t)s->e->model.cfg.V;
+    if (n <= 0) return FM_OK;
+    memmove(s->ids + pos0, ids, (size_t)n * sizeof *ids); /* beyond length nothing counts: no undoing needed */
+    for (int at = 0; at < n; at += chunk) {
+        int rows = n - at < chunk ? n - at : chunk;
+        float *out = logits ? logits + (size_t)at * V : NULL, *last = at + rows == n ? s->logits : NULL;
+        FM_TRY(step(s, pos0, n, pos0 + at, rows, out, last, err));
+    }
+    s->logits_at = s->length = pos0 + n;
+    return FM_OK;
+}
+
+enum fm_status fm_session_feed(struct fm_session *s, const int32_t *ids, int n, float *logits, struct fm_error *err)
+{
+    atomic_store(&s->cancel, false);
+    return fm_session_feed_on(s, ids, n, logits, err);
+}
