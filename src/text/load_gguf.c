@@ -20,7 +20,7 @@ static enum fm_status wrong(const struct load *l, const char *key, const char *w
 }
 
 /* The array under tokenizer.ggml.KEY, or NULL when it is missing; another type or length is an error. */
-static enum fm_status read_array(const struct load *l, const char *key, bool strings, uint64_t n,
+static enum fm_status read_array(const struct load *l, const char *key, enum fm_meta_type elem, uint64_t n,
                                  const struct fm_meta **out, struct fm_error *err)
 {
     char name[64];
@@ -28,8 +28,8 @@ static enum fm_status read_array(const struct load *l, const char *key, bool str
     const struct fm_meta *m = fm_file_meta(l->f, name);
     *out = m;
     if (!m) return FM_OK;
-    if (m->type != FM_META_ARRAY || (m->n && strings != (m->elem == FM_META_STRING)) || m->elem == FM_META_ARRAY)
-        return wrong(l, key, strings ? "is no list of strings" : "is no list of numbers", err);
+    if (m->type != FM_META_ARRAY || (m->n && m->elem != elem))
+        return wrong(l, key, elem == FM_META_STRING ? "is no list of strings" : "is no list of numbers", err);
     if (n != UINT64_MAX && m->n != n) return wrong(l, key, "has another length than tokens", err);
     return FM_OK;
 }
@@ -164,11 +164,11 @@ static enum fm_status load(struct load *l, struct fm_error *err)
     if (!bpe && !spm)
         return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: model %.*s: only gpt2 and llama are supported", l->where,
                        (int)(model.len < 40 ? model.len : 40), model.data);
-    FM_TRY(read_array(l, "tokens", true, UINT64_MAX, &l->tokens, err));
+    FM_TRY(read_array(l, "tokens", FM_META_STRING, UINT64_MAX, &l->tokens, err));
     if (!l->tokens) return wrong(l, "tokens", "is missing", err);
-    FM_TRY(read_array(l, "token_type", false, l->tokens->n, &l->types, err));
-    FM_TRY(read_array(l, "scores", false, l->tokens->n, &l->scores, err));
-    FM_TRY(read_array(l, "merges", true, UINT64_MAX, &l->merges, err));
+    FM_TRY(read_array(l, "token_type", FM_META_INT, l->tokens->n, &l->types, err));
+    FM_TRY(read_array(l, "scores", FM_META_FLOAT, l->tokens->n, &l->scores, err));
+    FM_TRY(read_array(l, "merges", FM_META_STRING, UINT64_MAX, &l->merges, err));
     if (l->tokens->n > FM_MAX_VOCAB) return wrong(l, "tokens", "is too long", err);
     FM_TRY(fm_tokenizer_new((int64_t)l->tokens->n, l->where, &l->t, err));
     l->t->spm = spm;

@@ -1,0 +1,136 @@
+/* tokenizer.ggml.* keys: model, pre, tokens, token_type, merges or scores, special ids. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "file/gguf_types.h"
+#include "text/alphabet.h"
+#include "text/tokenizer_impl.h"
+
+/* Strings under construction: texts one behind the other, cut into fm_str at the end. */
+struct strings {
+    struct fm_buf text;
+    struct fm_str *items;
+    uint64_t n;
+};
+
+static void put_piece(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id)
+{
+    const char *s = fm_vocab_bytes(&t->vocab, id);
+    size_t n = t->vocab.tokens[id].len;
+    enum fm_token_type type = t->vocab.tokens[id].type;
+    if (type == FM_TOKEN_GAP)
+        fm_buf_printf(b, "[PAD%d]", id);
+    else if (type == FM_TOKEN_BYTE)
+        fm_buf_printf(b, "<0x%02X>", (unsigned char)*s);
+    else if (type == FM_TOKEN_CONTROL || type == FM_TOKEN_USER)
+        fm_buf_add(b, s, n);
+    else if (t->spm)
+        for (size_t i = 0; i < n; i++) fm_buf_add(b, s[i] == ' ' ? "▁" : s + i, s[i] == ' ' ? 3 : 1);
+    else
+        fm_alphabet_write(b, s, n);
+}
+
+/* The text added since `start` is the next string; pointers are set by finish. */
+static void end_string(struct strings *s, size_t start) { s->items[s->n++].len = s->text.len - start; }
+
+static void finish(struct strings *s)
+{
+    size_t at = 0;
+    for (uint64_t i = 0; i < s->n; i++) {
+        s->items[i].data = s->text.data + at;
+        at += s->items[i].len;
+    }
+}
+
+static enum fm_status strings_new(struct strings *s, size_t n, struct fm_error *err)
+{
+    *s = (struct strings){.items = fm_calloc(n, sizeof *s->items)};
+    fm_buf_str(&s->text, "");
+    return s->items ? FM_OK : fm_fail_memory(err, "tokenizer strings", n * sizeof *s->items);
+}
+
+static void strings_release(struct strings *s)
+{
+    fm_free(s->items);
+    fm_buf_release(&s->text);
+}
+
+static enum fm_status write_tokens(const struct fm_tokenizer *t, struct fm_writer *w, struct fm_error *err)
+{
+    struct strings s;
+    enum fm_status st = strings_new(&s, (size_t)t->vocab.n, err);
+    int32_t *types = fm_malloc((size_t)t->vocab.n * sizeof *types);
+    if (!st && !types) st = fm_fail_memory(err, "token types", (size_t)t->vocab.n * sizeof *types);
+    for (int32_t id = 0; id < t->vocab.n && !st; id++) {
+        size_t start = s.text.len;
+        enum fm_token_type type = t->vocab.tokens[id].type;
+        put_piece(&s.text, t, id);
+        end_string(&s, start);
+        types[id] = type == FM_TOKEN_GAP ? FM_TOKEN_UNUSED : (int32_t)type;
+    }
+    if (!st && s.text.failed) st = fm_fail_memory(err, "tokenizer strings", s.text.len);
+    if (!st) {
+        finish(&s);
+        fm_writer_meta_strs(w, "tokenizer.ggml.tokens", s.items, s.n);
+        fm_writer_meta_i32s(w, "tokenizer.ggml.token_type", types, s.n);
+    }
+    fm_free(types);
+    strings_release(&s);
+    return st;
+}
+
+static enum fm_status write_merges(const struct fm_tokenizer *t, struct fm_writer *w, struct fm_error *err)
+{
+    struct strings s;
+    struct fm_pair *merges = NULL;
+    enum fm_status st;
+    FM_TRY(strings_new(&s, t->pairs.n, err));
+    FM_GOTO(fm_tokenizer_sorted_pairs(t, &merges, err));
+    for (uint32_t i = 0; i < t->pairs.n; i++) {
+        size_t start = s.text.len;
+        put_piece(&s.text, t, (int32_t)(merges[i].key >> 32));
+        fm_buf_char(&s.text, ' ');
+        put_piece(&s.text, t, (int32_t)(merges[i].key & UINT32_MAX));
+        end_string(&s, start);
+    }
+    if (s.text.failed) {
+        st = fm_fail_memory(err, "tokenizer strings", s.text.len);
+        goto out;
+    }
+    finish(&s);
+    fm_writer_meta_strs(w, "tokenizer.ggml.merges", s.items, s.n);
+out:
+    fm_free(merges);
+    strings_release(&s);
+    return st;
+}
+
+static void write_id(const struct fm_tokenizer *t, struct fm_writer *w, const char *key, int32_t id)
+{
+    if (id >= 0 && id < t->vocab.n) fm_writer_meta_int(w, key, FM_GGUF_U32, id);
+}
+
+enum fm_status fm_tokenizer_write_gguf(const struct fm_tokenizer *t, struct fm_writer *w, struct fm_error *err)
+{
+    const struct fm_pre_name *pre = t->pre.name;
+    const char *pre_name = t->spm ? "default" : pre && pre->gguf ? pre->gguf : pre ? pre->name : NULL;
+    if (!pre_name)
+        return fm_fail(err, FM_ERR_USAGE, "write tokenizer: GGUF: its pre-tokenizer has no name that GGUF knows");
+    if (t->spm && !t->scores)
+        return fm_fail(err, FM_ERR_USAGE, "write tokenizer: GGUF: a SentencePiece tokenizer needs scores, not merges");
+    FM_TRY(write_tokens(t, w, err));
+    if (t->spm)
+        fm_writer_meta_f32s(w, "tokenizer.ggml.scores", t->scores, (uint64_t)t->vocab.n);
+    else
+        FM_TRY(write_merges(t, w, err));
+    const char *model = t->spm ? "llama" : "gpt2";
+    fm_writer_meta_str(w, "tokenizer.ggml.model", model, strlen(model));
+    fm_writer_meta_str(w, "tokenizer.ggml.pre", pre_name, strlen(pre_name));
+    write_id(t, w, "tokenizer.ggml.bos_token_id", t->bos);
+    write_id(t, w, "tokenizer.ggml.eos_token_id", t->eos);
+    write_id(t, w, "tokenizer.ggml.unknown_token_id", t->unk);
+    fm_writer_meta_bool(w, "tokenizer.ggml.add_bos_token", t->add_bos);
+    fm_writer_meta_bool(w, "tokenizer.ggml.add_eos_token", t->add_eos);
+    if (t->spm) fm_writer_meta_bool(w, "tokenizer.ggml.add_space_prefix", t->prefix != FM_PREFIX_NONE);
+    return FM_OK;
+}
