@@ -1,0 +1,79 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by every transcript.  BIN is the program under test.
+#
+#   t CODE ARGS…       run fathom ARGS with $input (default: nothing) on standard input; demand the exit code
+#   out TEXT           standard output is exactly TEXT (printf escapes work)
+#   err TEXT           standard error is exactly TEXT and a newline
+#   err_has TEXT       standard error contains TEXT
+#   silent             standard error is empty
+#   failed_well        standard output is empty, standard error is one `fathom: WHAT: WHERE: WHY` and perhaps a hint
+set -u
+: "${BIN:?the program to test}"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+model=$root/models/default.gguf
+golden=$root/tests/golden
+quick=0
+[ "${1:-}" != --quick ] || quick=1
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+export NO_COLOR=1 XDG_STATE_HOME=$tmp/state
+input=
+failures=0
+
+complain() {
+    failures=$((failures + 1))
+    printf 'in line %s: fathom %s\n  %s\n' "${BASH_LINENO[1]}" "$last" "$1"
+    sed 's/^/  out: /' <(head -c 2000 "$tmp/out")
+    sed 's/^/  err: /' <(head -c 2000 "$tmp/err")
+}
+
+t() {
+    local want=$1 code=0
+    shift
+    last="$*"
+    printf '%b' "$input" | timeout 100 "$BIN" "$@" >"$tmp/out" 2>"$tmp/err" || code=$?
+    [ "$code" = "$want" ] || complain "exit code $code, not $want"
+}
+
+out() {
+    printf '%b' "$1" >"$tmp/want"
+    cmp -s "$tmp/want" "$tmp/out" || complain "standard output is not '$1'"
+}
+
+err() {
+    printf '%s\n' "$1" >"$tmp/want"
+    cmp -s "$tmp/want" "$tmp/err" || complain "standard error is not '$1'"
+}
+
+err_has() { grep -qF -- "$1" "$tmp/err" || complain "standard error does not say '$1'"; }
+
+silent() { [ ! -s "$tmp/err" ] || complain 'something on standard error'; }
+
+out_has() { grep -qF -- "$1" "$tmp/out" || complain "standard output does not say '$1'"; }
+
+failed_well() {
+    [ ! -s "$tmp/out" ] || complain 'standard output is not empty'
+    [ "$(grep -cE '^fathom: [^:]+: .+: .+' "$tmp/err")" = 1 ] || complain 'not one line "fathom: WHAT: WHERE: WHY"'
+    [ "$(grep -cvE '^(fathom|hint): ' "$tmp/err")" = 0 ] || complain 'standard error says more than the failure'
+}
+
+same() { # two texts
+    [ "$1" = "$2" ] || complain "'$1' is not '$2'"
+}
+
+need_model() {
+    if [ "$quick" = 1 ]; then
+        echo 'needs the shipped model, which a quick run leaves out'
+        exit 77
+    fi
+    if [ ! -f "$model" ]; then
+        echo 'models/default.gguf is not there'
+        exit 77
+    fi
+}
+
+finish() {
+    [ "$failures" = 0 ] || { echo "$failures failures"; exit 1; }
+    exit 0
+}
