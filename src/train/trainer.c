@@ -53,14 +53,15 @@ static enum fm_status emit_progress(struct fm_trainer *t, struct fm_error *err)
     return FM_OK;
 }
 
+/* An evaluation and its line; the last one, of all windows, ends the log. */
 static enum fm_status evaluate(struct fm_trainer *t, bool last, struct fm_error *err)
 {
-    if (!t->data.n_val) return FM_OK;
     const int64_t n = (EVAL_TOKENS + t->o.seq - 1) / t->o.seq;
+    if (!t->data.n_val && !last) return FM_OK;
     FM_TRY(fm_trainer_eval(t, last ? 0 : n, err));
     t->line.val_loss = t->val_loss;
     t->line.val_bits_per_byte = t->val_bpb;
-    FM_TRY(emit(t, "eval", t->load_line, err));
+    FM_TRY(emit(t, last ? "done" : "eval", t->load_line, err));
     t->line.val_loss = t->line.val_bits_per_byte = NAN;
     return FM_OK;
 }
@@ -171,10 +172,7 @@ static enum fm_status finish(struct fm_trainer *t, struct fm_error *err)
     fm_buf_release(&tokenizer);
     if (st) return st;
     FM_TRY(emit(t, "export", NULL, err));
-    FM_TRY(evaluate(t, true, err));
-    t->line.val_loss = t->val_loss;
-    t->line.val_bits_per_byte = t->val_bpb;
-    return emit(t, "done", NULL, err);
+    return evaluate(t, true, err);
 }
 
 static void fill_result(const struct fm_trainer *t, bool stopped, struct fm_train_result *r)
