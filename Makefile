@@ -99,6 +99,28 @@ install: all pkg-config
 	for f in $(wildcard models/default.gguf models/*.md); do \
 	    install -D -m 644 $$f $(DESTDIR)$(DATADIR)/models/$${f#models/}; done
 
+# clang's libFuzzer over the readers, two targets at a time, FUZZ_SECONDS each; logs and crashes stay in $(BUILD)/fuzz
+FUZZ_SECONDS ?= 60
+FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_SRC := $(sort $(wildcard src/base/*.c src/quant/*.c src/file/*.c))
+FUZZ_CC  := clang $(filter-out -MMD -MP,$(FM_CF)) -O1 -g -fno-omit-frame-pointer
+FUZZ_SAN := address,undefined -fno-sanitize-recover=undefined
+
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/file_samples.h $(FUZZ_SRC) $(wildcard src/*/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SAN) $< $(FUZZ_SRC) $(PKGLIB) -o $@
+
+$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c tests/file_samples.h $(FUZZ_SRC) $(wildcard src/*/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $< $(FUZZ_SRC) $(PKGLIB) -o $@
+
+fuzz: $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%) $(BUILD)/fuzz/make_seeds
+	$(BUILD)/fuzz/make_seeds $(BUILD)/fuzz/seeds
+	@cd $(BUILD)/fuzz && mkdir -p $(FUZZERS:%=corpus/%) && printf '%s\n' $(FUZZERS) | xargs -P 2 -I NAME sh -c \
+	    './fuzz_NAME -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
+	    -artifact_prefix=NAME- corpus/NAME seeds/NAME > NAME.log 2>&1; rc=$$?; tail -n 1 NAME.log; \
+	    [ $$rc = 0 ] || { cat NAME.log; exit 1; }'
+
 lint:
 	python3 tools/lint.py
 
@@ -109,6 +131,6 @@ clean:
 	rm -rf $(BUILD)
 
 FORCE:
-.PHONY: all tests check quick pkg-config install lint format clean FORCE
+.PHONY: all tests check quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d)
