@@ -255,7 +255,8 @@ static enum fm_status place_tensors(struct cursor *c, int first, uint64_t align)
     for (int i = first; i < c->f->n_tensors; i++) {
         struct fm_tensor *t = &c->f->tensors[i];
         if (t->offset % align)
-            return BAD(c, c->at, "%s: its offset is no multiple of the alignment %llu", t->name, (unsigned long long)align);
+            return BAD(c, c->at, "%s: its offset is no multiple of the alignment %llu", t->name,
+                       (unsigned long long)align);
         if (start > size || t->offset > size - start || t->n_bytes > size - start - t->offset)
             return BAD(c, start, "%s: its %llu bytes at offset %llu are beyond the end of the file", t->name,
                        (unsigned long long)t->n_bytes, (unsigned long long)t->offset);

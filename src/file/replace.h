@@ -18,7 +18,8 @@ struct fm_replace {
 
 /* what: static.  One replacement of a path at a time in a process.  On failure nothing needs to be released.
  * FM_ERR_USAGE when path is a folder or a device, FM_ERR_DISK when the temporary file cannot be made. */
-enum fm_status fm_replace_open(struct fm_replace *r, const char *what, const char *path, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_replace_open(struct fm_replace *r, const char *what, const char *path,
+                               struct fm_error *err) FM_MUST_USE;
 /* Reserve disk for the whole file of n bytes, where the file system can: fail now rather than after an hour. */
 enum fm_status fm_replace_reserve(struct fm_replace *r, uint64_t n, struct fm_error *err) FM_MUST_USE;
 enum fm_status fm_replace_write(struct fm_replace *r, const void *data, uint64_t n, struct fm_error *err) FM_MUST_USE;

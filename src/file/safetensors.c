@@ -52,8 +52,9 @@ static enum fm_status read_tensor(struct fm_file *f, const struct fm_part *p, co
                                   struct fm_tensor *t, struct fm_error *err)
 {
     if (!fm_name_ok(name, strlen(name)))
-        return fm_fail(err, FM_ERR_INPUT, "open safetensors: %s: a tensor's name is not a plain name of at most %d bytes",
-                       p->path, FM_MAX_NAME);
+        return fm_fail(err, FM_ERR_INPUT,
+                       "open safetensors: %s: a tensor's name is not a plain name of at most %d bytes", p->path,
+                       FM_MAX_NAME);
     const char *dtype = fm_json_str(entry, "dtype", NULL);
     if (!dtype || !fm_name_ok(dtype, strlen(dtype))) return bad(p, name, "it has no dtype", err);
     *t = (struct fm_tensor){.fmt = fm_format_by_dtype(dtype), .path = p->path};

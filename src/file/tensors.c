@@ -80,7 +80,8 @@ static enum fm_status room(void *array, int used, int *cap, uint64_t n, int limi
 
 enum fm_status fm_file_room_tensors(struct fm_file *f, uint64_t n, const char *path, struct fm_error *err)
 {
-    return room(&f->tensors, f->n_tensors, &f->cap_tensors, n, FM_MAX_TENSORS, sizeof *f->tensors, "tensors", path, err);
+    return room(&f->tensors, f->n_tensors, &f->cap_tensors, n, FM_MAX_TENSORS, sizeof *f->tensors, "tensors", path,
+                err);
 }
 
 enum fm_status fm_file_room_meta(struct fm_file *f, uint64_t n, const char *path, struct fm_error *err)
@@ -290,7 +291,8 @@ enum fm_status fm_tensor_decode(const struct fm_tensor *t, float *dst, struct fm
 {
     fm_decode_fn decode = t->fmt < FM_FMT_COUNT ? fm_formats[t->fmt].decode : NULL;
     if (!decode)
-        return fm_fail(err, FM_ERR_INPUT, "decode tensor: %s: format %s cannot be computed with", t->name, t->type_name);
+        return fm_fail(err, FM_ERR_INPUT, "decode tensor: %s: format %s cannot be computed with", t->name,
+                       t->type_name);
     decode(dst, t->data, (size_t)t->n_elements);
     return FM_OK;
 }

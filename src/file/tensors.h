@@ -32,8 +32,8 @@ struct fm_tensor {
 enum fm_container { FM_GGUF, FM_SAFETENSORS, FM_HF_FOLDER };
 struct fm_file;
 
-/* path: a .gguf (of a split one, the first part), a .safetensors, or a folder (weights: model.safetensors, or the files that
- * model.safetensors.index.json names, nothing else; a folder without weights is an error unless
+/* path: a .gguf (of a split one, the first part), a .safetensors, or a folder (weights: model.safetensors, or the
+ * files that model.safetensors.index.json names, nothing else; a folder without weights is an error unless
  * it holds exactly one .gguf file).  The kind is told by content, not by name. */
 enum fm_status fm_file_open(const char *path, struct fm_file **out, struct fm_error *err) FM_MUST_USE;
 /* The same for the n bytes of one GGUF or safetensors file in memory; data must live until fm_file_close.

@@ -233,7 +233,8 @@ void fm_writer_meta_copy(struct fm_writer *w, const struct fm_meta *m)
 static const char *refuse_tensor(const struct fm_writer *w, struct fm_tensor *t, const char *name)
 {
     if (!*name || !fm_name_ok(name, strlen(name))) return "is not a plain name";
-    if (w->kind == FM_SAFETENSORS && !strcmp(name, "__metadata__")) return "is a name that safetensors keeps for itself";
+    if (w->kind == FM_SAFETENSORS && !strcmp(name, "__metadata__"))
+        return "is a name that safetensors keeps for itself";
     if (t->fmt >= FM_FMT_COUNT) return "has no known format";
     if (t->n_dims < 0 || t->n_dims > (w->kind == FM_GGUF ? GGUF_DIMS : FM_MAX_DIMS)) return "has too many dimensions";
     if (w->kind == FM_GGUF && strlen(name) > GGUF_NAME) return "is a longer name than GGUF allows (63 bytes)";

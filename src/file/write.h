@@ -29,13 +29,14 @@ void fm_writer_meta_f32s(struct fm_writer *w, const char *key, const float *v, u
 void fm_writer_meta_copy(struct fm_writer *w, const struct fm_meta *m);
 /* safetensors keeps only the strings, under __metadata__. */
 
-/* Shape row-major, slowest first, as in struct fm_tensor.  Sticky: a format that the container cannot hold, a duplicate,
- * rows that are no whole blocks, and in GGUF more than 4 dimensions or a name above 63 bytes (ggml's limits). */
+/* Shape row-major, slowest first, as in struct fm_tensor.  Sticky: a format that the container cannot hold, a
+ * duplicate, rows that are no whole blocks, and in GGUF more than 4 dimensions or a name above 63 bytes (ggml's limits). */
 void fm_writer_tensor(struct fm_writer *w, const char *name, enum fm_fmt fmt, int n_dims, const uint64_t *shape);
 /* Report what was sticky, reserve the disk for the whole file, write the header.  After a failure: abort. */
 enum fm_status fm_writer_begin(struct fm_writer *w, struct fm_error *err) FM_MUST_USE;
 /* The bytes of the next tensor (whole), already in its format.  A wrong size or order: FM_ERR_FAILED. */
-enum fm_status fm_writer_data(struct fm_writer *w, const void *data, uint64_t n_bytes, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_writer_data(struct fm_writer *w, const void *data, uint64_t n_bytes,
+                              struct fm_error *err) FM_MUST_USE;
 /* Sync and rename; frees w in every case.  FM_ERR_FAILED when tensors are missing. */
 enum fm_status fm_writer_commit(struct fm_writer *w, struct fm_error *err) FM_MUST_USE;
 void fm_writer_abort(struct fm_writer *w); /* removes the temporary file; NULL is fine */
