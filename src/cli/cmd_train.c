@@ -95,9 +95,9 @@ static void show_log(void *arg, const struct fm_train_log *l)
     if (!isnan(l->val_bits_per_byte)) j->val_bits = l->val_bits_per_byte;
     if (!l->event)
         show_line(j, l);
-    else if (!isnan(l->val_loss))
+    else if (!strcmp(l->event, "eval"))
         fm_note("%s  validation: loss %.4f, %.4f bits per byte", step_text(l, step), l->val_loss, l->val_bits_per_byte);
-    else if (strcmp(l->event, "eval") != 0 && strcmp(l->event, "done") != 0)
+    else if (strcmp(l->event, "done") != 0)
         fm_note("%s  %s", step_text(l, step), l->event);
 }
 
@@ -133,7 +133,7 @@ static enum fm_status finish(const struct job *j, const struct fm_train_result *
     char time[24];
     fm_buf_printf(&model, "%s/model.gguf", j->train.out);
     if (model.failed) return fm_fail_memory(err, "file name", model.len);
-    enum fm_status st = fm_train_export(j->train.out, model.data, j->type, err);
+    enum fm_status st = j->type ? fm_train_export(j->train.out, model.data, j->type, err) : FM_OK; /* F32 is there */
     if (!st) {
         draw(j);
         fm_note("%" PRId64 " steps, %" PRId64 " tokens in %s; loss %.4f, validation %.4f (%.4f bits per byte)",

@@ -63,10 +63,12 @@ static enum fm_status read_line(struct rows *r, const char *path, size_t number,
                        detail ? detail + 1 : " no JSON");
     }
     struct row row = {.step = fm_json_num(o, "step", NAN)};
+    const char *event = fm_json_str(o, "event", "eval");
+    bool repeats = strcmp(event, "eval") != 0; /* "save", "done", …: the numbers of the line before once more */
     for (int c = 0; c < N_COLUMNS; c++) row.v[c] = key[c] ? fm_json_num(o, key[c], NAN) : NAN;
     json_decref(o);
     if (!(row.step >= 0)) return fm_fail(err, FM_ERR_INPUT, "read log: %s, line %zu: it has no step", path, number);
-    return add_row(r, &row) ? FM_OK : fm_fail_memory(err, path, r->n * sizeof row);
+    return repeats || add_row(r, &row) ? FM_OK : fm_fail_memory(err, path, r->n * sizeof row);
 }
 
 static bool is_empty(const char *line, size_t n)
@@ -183,19 +185,34 @@ static void add_axes(struct fm_buf *s, const struct rows *r)
     fm_buf_str(s, "set tics textcolor rgb '#333333'\n");
 }
 
-/* A loss that falls to less than half is shown on a logarithmic axis, with tics that tell more than powers of ten. */
-static void add_loss_axis(struct fm_buf *s, const struct rows *r)
+struct range {
+    double low, high;
+};
+
+static struct range range_of(const struct rows *r, const struct panel *p)
 {
-    double low = HUGE_VAL, high = 0;
+    struct range y = {HUGE_VAL, 0};
     for (size_t i = 0; i < r->n; i++)
-        for (int c = LOSS; c <= VAL; c++) {
-            double x = r->row[i].v[c];
-            if (x < low) low = x;
-            if (x > high) high = x;
+        for (int c = p->first; c <= p->last; c++) {
+            double x = r->row[i].v[curves[c].column];
+            if (x < y.low) y.low = x;
+            if (x > y.high) y.high = x;
         }
-    if (low <= 0 || high < 2 * low) return;
-    fm_buf_str(s, "set logscale y\nset ytics (0.2,0.3,0.5,0.7,1,1.5,2,2.5,3,4,5,6,8,10,12,15,20) nomirror\n");
-    fm_buf_printf(s, "set yrange [%.9g:%.9g]\n", low * 0.95, high * 1.05);
+    return y;
+}
+
+/* Zero is on the axis, except of a loss that falls to less than half: that is shown on a logarithmic axis, with tics that
+ * tell more than powers of ten. */
+static void add_y_axis(struct fm_buf *s, const struct rows *r, const struct panel *p)
+{
+    struct range y = range_of(r, p);
+    if (p->first == LOSS && y.low > 0 && y.high > 2 * y.low) {
+        fm_buf_str(s, "set logscale y\nset ytics (0.2,0.3,0.5,0.7,1,1.5,2,2.5,3,4,5,6,8,10,12,15,20) nomirror\n");
+        fm_buf_printf(s, "set yrange [%.9g:%.9g]\n", y.low * 0.95, y.high * 1.05);
+    } else {
+        fm_buf_str(s, "unset logscale y\nset ytics autofreq nomirror\n");
+        fm_buf_printf(s, "set yrange [%.9g:%.9g]\n", y.low < 0 ? y.low * 1.05 : 0, y.high > 0 ? y.high * 1.05 : 1);
+    }
 }
 
 struct frame {
@@ -207,8 +224,7 @@ static void add_panel(struct fm_buf *s, const struct rows *r, const struct panel
 {
     const char *sep = "plot ";
     fm_buf_printf(s, "set tmargin at screen %.4f\nset bmargin at screen %.4f\n", f.top, f.bottom);
-    fm_buf_str(s, "unset logscale y\nset autoscale y\nset ytics autofreq nomirror\n");
-    if (p->first == 0) add_loss_axis(s, r);
+    add_y_axis(s, r, p);
     fm_buf_printf(s, "set label 1 '%s' at screen 0.02,%.4f center rotate\n", p->label, (f.top + f.bottom) / 2);
     fm_buf_str(s, f.last ? "set format x '%.0f'\nset xlabel 'step'\n" : "set format x ''\nunset xlabel\n");
     fm_buf_str(s, p->first == p->last && !f.text ? "unset key\n" : "set key top right samplen 2\n");
