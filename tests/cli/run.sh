@@ -72,6 +72,6 @@ input='Hello\n'
 t 0 chat "$model" --temp 0 -n 4
 [ ! -e state ] || complain 'a chat without a terminal writes a history'
 input='/nonsense\n'
-t 2 chat -m "$model"
+t 2 chat -q -m "$model"
 failed_well
 finish
