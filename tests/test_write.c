@@ -27,7 +27,8 @@ static void refuse_begin(struct fm_writer *w, const char *why)
     assert_true(stat(in_dir("out"), &s) != 0);
 }
 
-static void refuse_tensor(enum fm_container kind, const char *name, enum fm_fmt fmt, int n_dims, uint64_t dim, const char *why)
+static void refuse_tensor(enum fm_container kind, const char *name, enum fm_fmt fmt, int n_dims, uint64_t dim,
+                          const char *why)
 {
     struct fm_writer *w = writer(kind);
     fm_writer_tensor(w, name, fmt, n_dims, (uint64_t[]){dim, dim, dim, dim, dim});
@@ -43,7 +44,8 @@ static void test_writer_refuses(void **state)
     refuse_tensor(FM_GGUF, "t", FM_FMT_COUNT, 1, 1, "no known format");
     refuse_tensor(FM_GGUF, "t", FM_F32, 2, (uint64_t)1 << 40, "too large");
     refuse_tensor(FM_GGUF, "", FM_F32, 1, 1, "plain name");
-    refuse_tensor(FM_GGUF, "0123456789012345678901234567890123456789012345678901234567890123", FM_F32, 1, 1, "63 bytes");
+    refuse_tensor(FM_GGUF, "0123456789012345678901234567890123456789012345678901234567890123", FM_F32, 1, 1,
+                  "63 bytes");
     refuse_tensor(FM_SAFETENSORS, "t", FM_Q8_0, 1, 32, "cannot hold");
     refuse_tensor(FM_SAFETENSORS, "__metadata__", FM_F32, 1, 1, "for itself");
     struct fm_writer *w = writer(FM_GGUF);
