@@ -121,7 +121,7 @@ struct fm_ops {
     void (*attn)(struct fm_ctx *c, fm_real *y, fm_real *lse, const fm_real *q, const struct fm_rows *k,
                  const struct fm_rows *v, const struct fm_attn *a, const struct fm_batch *b);
     /* scores[T,E] = sigmoid or softmax of logits[T,E]; idx[T,K] chosen experts in falling order of the selection score
-     * (ties: lower index), w[T,K] their weights.  bias[E] (may be NULL) enters the selection only. */
+     * (ties: lower index), w[T,K] their weights.  bias[E] (may be NULL) enters the selection only.  scores may be logits. */
     void (*router)(struct fm_ctx *c, int32_t *idx, fm_real *w, fm_real *scores, const fm_real *logits,
                    const fm_real *bias, const struct fm_router *r, int T);
     /* group the T·K choices by expert: order[i] = choice t·K+j at sorted place i, slot[t·K+j] = its place,
@@ -149,8 +149,10 @@ struct fm_ops_grad {
     void (*matmul_grouped_dw)(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, const fm_real *x,
                               const int32_t *start, int E);
     void (*bias)(struct fm_ctx *c, fm_real *db, const fm_real *dy, int T, int N); /* db[N] += Σ_t dy */
+    /* of op rms_norm; dx may be dy with equal strides; dw or w may be NULL */
     void (*rms_norm)(struct fm_ctx *c, fm_real *dx, size_t lddx, fm_real *dw, const fm_real *dy, size_t lddy,
                      const fm_real *x, size_t ldx, const fm_real *w, int rows, int D, fm_real eps, bool accumulate);
+    /* dg, du may be any of dy, g, u */
     void (*swiglu)(struct fm_ctx *c, fm_real *dg, fm_real *du, const fm_real *dy, const fm_real *g, const fm_real *u,
                    size_t n);
     /* backward of copy with repeat: dst[r] (cols, dst_ld) = Σ over its repeat rows of src; rows counts those of dst */

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "kernel/math.h"
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 enum {
     BLOCK = FM_KV_BLOCK,

@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 enum { BLOCK = FM_KV_BLOCK, ROWS_MAX = 256 };
 

@@ -2,7 +2,7 @@
  * from dW).  T is never split between threads; the tiles of dW are. */
 #include <assert.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 static struct fm_cpu_product to_x(float *dx, size_t lddx, const float *dy, size_t lddy, const struct fm_mat *w, int T,
                                   bool accumulate)

@@ -1,7 +1,7 @@
 /* Backward of the mixture's ops: combine and router.  Each choice, each token is computed by itself. */
 #include <string.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 struct spread_job {
     const struct fm_kernels *k;

@@ -2,7 +2,7 @@
  * decide, so that any number of threads gives the same bits. */
 #include <string.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 struct columns_job {
     const struct fm_kernels *k;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "kernel/math.h"
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 enum { CHUNK = 8192 };
 

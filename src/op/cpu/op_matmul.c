@@ -3,7 +3,7 @@
  *   int8    formats with an integer kernel: x is rounded once to int8 blocks of 32 with a float scale */
 #include <assert.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 /* Rows of x to quantise: row r of n is x + r/T·x_h + r%T·x_t, k long. */
 struct quant_job {

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 struct router_job {
     const struct fm_kernels *k;

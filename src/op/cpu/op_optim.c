@@ -1,7 +1,7 @@
 /* Optimiser step and norm over flat arrays, in fixed chunks whatever the number of threads. */
 #include <assert.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 enum { CHUNK = 1 << 16 };
 

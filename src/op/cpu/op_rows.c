@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "kernel/math.h"
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 /* Arguments of the loops below, named as in op.h. */
 struct job {

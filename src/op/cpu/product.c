@@ -4,7 +4,7 @@
  * the choice of gemv or gemm changes a bit; only speed decides here. */
 #include <assert.h>
 
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 enum {
     TILE_MAX = 512,          /* rows and columns of a tile                                                        */

@@ -3,7 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "op/cpu/cpu.h"
+#include "op/cpu/backend.h"
 
 /* Sizes in bytes, each a multiple of 64. */
 static const size_t PRODUCTS_BYTES = (FM_CPU_PRODUCTS * sizeof(struct fm_cpu_product) + 63) & ~(size_t)63;

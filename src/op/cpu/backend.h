@@ -4,8 +4,8 @@
  *
  * Bits never depend on the number of threads: either an item's result does not depend on how items are grouped, or the
  * grouping is fixed by the shapes. */
-#ifndef FM_OP_CPU_CPU_H
-#define FM_OP_CPU_CPU_H
+#ifndef FM_OP_CPU_BACKEND_H
+#define FM_OP_CPU_BACKEND_H
 
 #include <stdatomic.h>
 
