@@ -231,6 +231,10 @@ static void gemm_f32(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdif
         if (!accumulate) clear(m, n, c, ldc);
         return;
     }
+    if (b_rs == 1 && m <= FM_AVX2_ROWS) {
+        fm_avx2_gemm_rows(m, n, k, a, a_rs, a_cs, b, b_cs, c, ldc, accumulate);
+        return;
+    }
     if (b_rs == 1 && m <= FEW_ROWS && (k >= FEW_MIN_K || m <= NR)) {
         gemm_few_rows(m, n, k, a, a_rs, a_cs, b, b_cs, c, ldc, accumulate, work);
         return;

@@ -9,6 +9,13 @@
 
 #define FM_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop of few, constant steps over registers: an array of registers needs constant indices. */
+#ifdef __clang__
+#define FM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FM_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* All ones in lanes 0 … n−1, n <= 8: a window into eight ones followed by eight zeros. */
 FM_INLINE __m256i fm_tail_mask(size_t n)
 {
@@ -48,6 +55,7 @@ FM_INLINE float fm_fold(__m256 v)
  * Sixteen shuffles instead of the 24 of whole registers, because the halves were joined while loading. */
 FM_INLINE void fm_transpose_joined(__m256 t[8])
 {
+    FM_UNROLL
     for (int h = 0; h < 8; h += 4) {
         __m256 a = _mm256_unpacklo_ps(t[h], t[h + 1]), b = _mm256_unpackhi_ps(t[h], t[h + 1]);
         __m256 c = _mm256_unpacklo_ps(t[h + 2], t[h + 3]), d = _mm256_unpackhi_ps(t[h + 2], t[h + 3]);
@@ -81,6 +89,7 @@ FM_INLINE void fm_load_transposed(__m256 t[8], const float *p, ptrdiff_t rs)
 /* Eight rows already in registers. */
 FM_INLINE void fm_transpose(__m256 t[8], const __m256 r[8])
 {
+    FM_UNROLL
     for (int i = 0; i < 4; i++) {
         t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
         t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);

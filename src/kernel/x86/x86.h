@@ -5,6 +5,12 @@
 #include "kernel/kernel.h"
 
 void fm_avx2_fill_gemm(struct fm_kernels *k);
+void fm_avx2_fill_gemv(struct fm_kernels *k);
+
+/* gemm_f32 for B = Wᵀ (w: n rows of k, w_rs apart) and at most FM_AVX2_ROWS rows of A: gemv's way, in gemv_avx2.c. */
+enum { FM_AVX2_ROWS = 5 };
+void fm_avx2_gemm_rows(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *w,
+                       ptrdiff_t w_rs, float *c, ptrdiff_t ldc, bool accumulate);
 
 /* Panels of gemm_f32; see gemm_pack_avx2.c. */
 enum { FM_AVX2_MR = 6, FM_AVX2_NR = 16 };
