@@ -82,8 +82,9 @@ static enum fm_status check_ids(const struct job *j, int vocab, struct fm_error 
 {
     for (size_t i = 0; i < j->n; i++)
         if (j->ids[i] >= vocab)
-            return fm_fail(err, FM_ERR_USAGE, "read token ids: entry %zu: %" PRId32 " is not below the vocabulary's %d",
-                           i + 1, j->ids[i], vocab);
+            return fm_fail(err, strcmp(j->tokens, "-") ? FM_ERR_USAGE : FM_ERR_INPUT,
+                           "read token ids: entry %zu: %" PRId32 " is not below the vocabulary's %d", i + 1, j->ids[i],
+                           vocab);
     return FM_OK;
 }
 

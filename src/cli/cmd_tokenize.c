@@ -45,13 +45,24 @@ static enum fm_status encode(const struct job *j, const struct fm_tokenizer *t, 
     return FM_OK;
 }
 
+static enum fm_status check_ids(const struct fm_tokenizer *t, const int32_t *ids, size_t n, struct fm_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= fm_text_vocab(t))
+            return fm_fail(err, FM_ERR_INPUT,
+                           "read token ids: standard input, entry %zu: %" PRId32 " is not below %" PRId32, i + 1,
+                           ids[i], fm_text_vocab(t));
+    return FM_OK;
+}
+
 static enum fm_status decode(const struct fm_tokenizer *t, const struct fm_buf *in, struct fm_error *err)
 {
     int32_t *ids = NULL;
     char *text = NULL;
     size_t n_ids = 0, n = 0;
     FM_TRY(fm_ids_parse(in->data, in->len, "standard input", FM_ERR_INPUT, &ids, &n_ids, err));
-    enum fm_status st = n_ids ? fm_text_decode(t, ids, n_ids, &text, &n, err) : FM_OK;
+    enum fm_status st = check_ids(t, ids, n_ids, err);
+    if (!st && n_ids) st = fm_text_decode(t, ids, n_ids, &text, &n, err);
     if (!st) fm_out(text, n);
     fm_text_free(text);
     fm_free(ids);

@@ -37,6 +37,7 @@ static bool remember_failure(void)
 bool fm_out(const void *bytes, size_t n)
 {
     if (term.write_errno) return false;
+    if (!n) return true;
     return fwrite(bytes, 1, n, stdout) == n ? true : remember_failure();
 }
 

@@ -24,8 +24,8 @@ failures=0
 complain() {
     failures=$((failures + 1))
     printf 'in line %s: fathom %s\n  %s\n' "${BASH_LINENO[1]}" "$last" "$1"
-    sed 's/^/  out: /' <(head -c 2000 "$tmp/out")
-    sed 's/^/  err: /' <(head -c 2000 "$tmp/err")
+    head -c 2000 "$tmp/out" | tr -cd '[:print:]\n' | sed 's/^/  out: /'
+    head -c 2000 "$tmp/err" | tr -cd '[:print:]\n' | sed 's/^/  err: /'
 }
 
 t() {
