@@ -137,6 +137,8 @@ static void test_attn(void)
     check_attn(6, 1, 40, 33, (int[]){127, 0}, (int[]){2, 65}, 2);
     check_attn(16, 1, 72, 64, (int[]){200}, (int[]){1}, 1);
     check_attn(2, 2, 7, 5, (int[]){0}, (int[]){1}, 1);
+    check_attn(5, 1, 16, 24, (int[]){1500, 510, 0}, (int[]){40, 5, 30}, 3);
+    check_attn(16, 1, 48, 40, (int[]){1100}, (int[]){1}, 1);
     if (g.quick) return;
     check_attn(16, 1, 576, 512, (int[]){300, 90}, (int[]){1, 40}, 2);
     check_attn(8, 8, 64, 64, (int[]){0, 64, 63}, (int[]){400, 64, 66}, 3);

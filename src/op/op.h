@@ -117,7 +117,8 @@ struct fm_ops {
     /* copy cached rows 0 … n−1 of one sequence out: dst[n, cols] packed */
     void (*fetch)(struct fm_ctx *c, fm_real *dst, const struct fm_rows *src, int n, int cols);
     /* y[T,H,Dv] = softmax(scale·q·kᵀ, s <= pos)·v; q[T,H,Dk]; k, v per sequence.  lse[T,H] (may be NULL) = log Σ exp.
-     * Flash style: keys folded in blocks of 64 at absolute positions, in order. */
+     * Flash style: keys folded in blocks and spans at fixed absolute positions, in order: a row's bits depend on nothing
+     * but its position and keys. */
     void (*attn)(struct fm_ctx *c, fm_real *y, fm_real *lse, const fm_real *q, const struct fm_rows *k,
                  const struct fm_rows *v, const struct fm_attn *a, const struct fm_batch *b);
     /* scores[T,E] = sigmoid or softmax of logits[T,E]; idx[T,K] chosen experts in falling order of the selection score
