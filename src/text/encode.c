@@ -135,13 +135,14 @@ static enum fm_status encode_all(struct encoder *e, const char *text, size_t n, 
     if (flags & FM_ENCODE_BOS && t->bos >= 0) FM_TRY(fm_ids_push(e->out, t->bos, err));
     size_t at = 0, begin, end;
     int32_t id;
+    bool outer = !(flags & FM_ENCODE_INNER);
     unsigned need = flags & FM_ENCODE_SPECIAL ? 0 : FM_ADDED_TEXT;
     while (fm_added_next(&t->added, text, n, at, need, &begin, &end, &id)) {
-        FM_TRY(encode_plain(e, text + at, begin - at, at == 0, err));
+        FM_TRY(encode_plain(e, text + at, begin - at, outer && at == 0, err));
         FM_TRY(fm_ids_push(e->out, id, err));
         at = end;
     }
-    FM_TRY(encode_plain(e, text + at, n - at, at == 0, err));
+    FM_TRY(encode_plain(e, text + at, n - at, outer && at == 0, err));
     if (flags & FM_ENCODE_EOS && t->eos >= 0) FM_TRY(fm_ids_push(e->out, t->eos, err));
     return FM_OK;
 }

@@ -34,6 +34,8 @@ enum {
                             * that are plain text themselves ("ü", runs of spaces)        */
     FM_ENCODE_BOS = 2,     /* BOS in front, if the tokenizer has one                      */
     FM_ENCODE_EOS = 4,     /* EOS behind                                                  */
+    FM_ENCODE_INNER = 8,   /* the text stands behind others: no space goes in front where
+                            * only the beginning of a text gets one                       */
 };
 /* Appends to out.  text may hold any bytes.  Thread-safe on a shared tokenizer. */
 enum fm_status fm_tokenizer_encode(const struct fm_tokenizer *t, const char *text, size_t n, unsigned flags,
