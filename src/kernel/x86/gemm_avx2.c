@@ -176,10 +176,13 @@ static void store_transposed(const float *t, int m, float *c, ptrdiff_t ldc)
 {
     for (int j = 0; j < m; j += 8) {
         __m256 r[8], v[8];
+        FM_UNROLL
         for (int i = 0; i < MR; i++) r[i] = _mm256_load_ps(t + i * NR + j);
         r[6] = r[7] = _mm256_setzero_ps();
         fm_transpose(v, r);
-        for (int i = 0; i < 8 && j + i < m; i++) {
+        FM_UNROLL
+        for (int i = 0; i < 8; i++) {
+            if (j + i >= m) break;
             float *p = c + (j + i) * ldc;
             _mm_storeu_ps(p, _mm256_castps256_ps128(v[i]));
             _mm_storel_pi((__m64 *)(p + 4), _mm256_extractf128_ps(v[i], 1));

@@ -27,9 +27,11 @@ static void pack_a_rows(float *dst, int k, const float *a, ptrdiff_t rs)
     int p = 0;
     for (; p + 8 <= k; p += 8, dst += 8 * MR) {
         __m256 r[8], t[8];
+        FM_UNROLL
         for (int i = 0; i < MR; i++) r[i] = _mm256_loadu_ps(a + i * rs + p);
         r[6] = r[7] = _mm256_setzero_ps();
         fm_transpose(t, r);
+        FM_UNROLL
         for (int i = 0; i < 8; i++) _mm256_storeu_ps(dst + i * MR, t[i]);
     }
     pack_any(dst, MR, MR, k - p, a + p, rs, 1);
@@ -42,6 +44,7 @@ FM_INLINE void pack_a_cols(int count, float *dst, int k, const float *a, ptrdiff
     for (int p = 0; p < k; p++, a += cs, dst += MR) {
         _mm_prefetch((const char *)(a + 8 * cs), _MM_HINT_T0);
         if (count > 1) _mm_prefetch((const char *)(a + 8 * cs + 4 * MR - 1), _MM_HINT_T0);
+        FM_UNROLL
         for (int i = 0; i < count; i++) {
             float *d = dst + (ptrdiff_t)i * MR * k;
             _mm_storeu_ps(d, _mm_loadu_ps(a + i * MR));
@@ -68,8 +71,10 @@ static void pack_b_cols(float *dst, int k, const float *b, ptrdiff_t cs)
     for (; p + 8 <= k; p += 8, dst += 8 * NR) {
         __m256 t[8];
         fm_load_transposed(t, b + p, cs);
+        FM_UNROLL
         for (int i = 0; i < 8; i++) _mm256_store_ps(dst + i * NR, t[i]);
         fm_load_transposed(t, b + p + 8 * cs, cs);
+        FM_UNROLL
         for (int i = 0; i < 8; i++) _mm256_store_ps(dst + i * NR + 8, t[i]);
     }
     pack_any(dst, NR, NR, k - p, b + p, cs, 1);
@@ -78,13 +83,15 @@ static void pack_b_cols(float *dst, int k, const float *b, ptrdiff_t cs)
 /* Contiguous across the panels: count of them (constant where inlined) side by side, so that a row is read in long runs. */
 FM_INLINE void pack_b_rows(int count, float *dst, int k, const float *b, ptrdiff_t rs)
 {
-    for (int p = 0; p < k; p++, b += rs, dst += NR)
+    for (int p = 0; p < k; p++, b += rs, dst += NR) {
+        FM_UNROLL
         for (int i = 0; i < count; i++) {
             float *d = dst + (ptrdiff_t)i * NR * k;
             _mm_prefetch((const char *)(b + 8 * rs + i * NR), _MM_HINT_T0);
             _mm256_store_ps(d, _mm256_loadu_ps(b + i * NR));
             _mm256_store_ps(d + 8, _mm256_loadu_ps(b + i * NR + 8));
         }
+    }
 }
 
 void fm_avx2_pack_b(float *dst, int k, int n, const float *b, ptrdiff_t b_rs, ptrdiff_t b_cs)
