@@ -135,7 +135,7 @@ static size_t write_class(struct fm_buf *out, const char *s)
         i++;
     }
     i += write_members(&left, s + i);
-    fm_buf_char(&left, ']');
+    if (s[i]) fm_buf_char(&left, ']'); /* else it is never closed, which PCRE2 must see */
     bool intersection = !strncmp(s + i, "&&[^", 4);
     if (intersection) {
         fm_buf_str(out, "(?:(?![");
