@@ -8,14 +8,13 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "file/replace.h"
 #include "train/sum.h"
 
 enum { VERSION = 1, FIXED = 32, ALIGN = 64, BLOCK = 1 << 20, MAX_JSON = 1 << 24, HEAD_SEED = 3, BLOCK_SEED = 1000 };
 static const unsigned char MAGIC[8] = {'F', 'M', 'C', 'K', 'P', 'T', '\r', '\n'};
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are stored as they lie in memory");
-
-static uint64_t padding(uint64_t n) { return (ALIGN - n % ALIGN) % ALIGN; }
 
 static uint64_t head_sum(const unsigned char *fixed, const char *json, size_t n)
 {
@@ -62,7 +61,6 @@ static enum fm_status write_array(struct blocks *b, const char *p, size_t n, str
 static enum fm_status write_head(struct fm_replace *f, const char *json, size_t n, uint64_t array_bytes, struct fm_error *err)
 {
     unsigned char fixed[FIXED];
-    static const char zeros[ALIGN];
     const uint32_t version = VERSION, json_bytes = (uint32_t)n;
     memcpy(fixed, MAGIC, 8);
     memcpy(fixed + 8, &version, 4);
@@ -71,18 +69,16 @@ static enum fm_status write_head(struct fm_replace *f, const char *json, size_t 
     const uint64_t sum = head_sum(fixed, json, n);
     memcpy(fixed + 24, &sum, 8);
     FM_TRY(fm_replace_write(f, fixed, FIXED, err));
-    FM_TRY(fm_replace_write(f, json, n, err));
-    return fm_replace_write(f, zeros, padding(FIXED + n), err);
+    return fm_replace_write(f, json, n, err);
 }
 
-static enum fm_status write_all(struct fm_replace *f, const char *json, const struct fm_checkpoint_array *arrays, int n,
+static enum fm_status write_all(struct fm_replace *f, const char *json, size_t len, const struct fm_checkpoint_array *arrays, int n,
                                 struct fm_error *err)
 {
-    const size_t len = strlen(json);
     uint64_t bytes = 0;
     for (int i = 0; i < n; i++) bytes += arrays[i].bytes;
     const uint64_t blocks = (bytes + BLOCK - 1) / BLOCK;
-    FM_TRY(fm_replace_reserve(f, FIXED + len + padding(FIXED + len) + bytes + blocks * 8, err));
+    FM_TRY(fm_replace_reserve(f, FIXED + len + bytes + blocks * 8, err));
     FM_TRY(write_head(f, json, len, bytes, err));
     struct blocks b = {.file = f};
     fm_sum_init(&b.sum, BLOCK_SEED);
@@ -90,21 +86,38 @@ static enum fm_status write_all(struct fm_replace *f, const char *json, const st
     return b.filled ? end_block(&b, err) : FM_OK;
 }
 
+static int add_bytes(const char *p, size_t n, void *arg)
+{
+    struct fm_buf *b = arg;
+    fm_buf_add(b, p, n);
+    return b->failed ? -1 : 0;
+}
+
+/* The header's text, filled up with blanks so that the arrays start aligned and no byte of the file is without a sum. */
+static enum fm_status dump(const json_t *head, struct fm_buf *out, struct fm_error *err)
+{
+    bool ok = head && !json_dump_callback(head, add_bytes, out, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    while (ok && !out->failed && (FIXED + out->len) % ALIGN) fm_buf_char(out, ' ');
+    if (ok && !out->failed) return FM_OK;
+    fm_buf_release(out);
+    return fm_fail_memory(err, "checkpoint header", 0);
+}
+
 enum fm_status fm_checkpoint_save(const char *path, const json_t *head, const struct fm_checkpoint_array *arrays, int n,
                                   struct fm_error *err)
 {
     struct fm_replace f;
-    char *json = head ? json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    if (!json) return fm_fail_memory(err, "checkpoint header", 0);
+    struct fm_buf json = {0};
+    FM_TRY(dump(head, &json, err));
     enum fm_status st = fm_replace_open(&f, "save checkpoint", path, err);
     if (!st) {
-        st = write_all(&f, json, arrays, n, err);
+        st = write_all(&f, json.data, json.len, arrays, n, err);
         if (st)
             fm_replace_abort(&f);
         else
             st = fm_replace_commit(&f, err);
     }
-    free(json); /* jansson's own allocation */
+    fm_buf_release(&json);
     return st;
 }
 
@@ -150,7 +163,7 @@ static enum fm_status read_head(struct fm_checkpoint *k, struct fm_error *err)
     if (!st && head_sum(fixed, json, json_bytes) != sum) st = bad(k, "wrong checksum of the header", 24, err);
     if (!st) st = fm_json_parse(json, json_bytes, k->path, &k->head, err);
     fm_free(json);
-    k->offset = FIXED + json_bytes + padding(FIXED + json_bytes);
+    k->offset = FIXED + json_bytes;
     return st;
 }
 

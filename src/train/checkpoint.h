@@ -1,7 +1,7 @@
 /* One file that holds everything a run needs to go on: a JSON block and some arrays.
  *
  *   0  "FMCKPT\r\n" │ 8 version u32 │ 12 JSON bytes u32 │ 16 array bytes u64 (sum) │ 24 sum of bytes 0…24 and the JSON
- *  32  JSON, zeros to a multiple of 64
+ *  32  JSON, blanks to a multiple of 64
  *   …  arrays, as blocks of 1 MiB (the last may be shorter), each followed by its sum u64
  *
  * The sum of block i is seeded with i, so blocks cannot change places.  "\r\n" shows files that went through a text mode.

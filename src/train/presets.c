@@ -1,23 +1,23 @@
 /* See presets.h.
  *
- * How the sizes of "default" were chosen.  Training has about 80 minutes of two cores, some 70 GFLOP/s, 3.4e14 FLOPs in
- * all; compute-optimal is then 2–3 M active parameters on 10–20 M tokens (training.md §5).
- *  - D = 192, L = 6: 2.9 M active with the head, another 1.2 M for multi-token prediction, which pays in decoding speed.
+ * How the sizes of "default" were chosen.  Training has about 100 minutes of two shared cores, some 3e14 FLOPs in all;
+ * compute-optimal is then 1.5–2 M active parameters on 15–30 M tokens (training.md §5).
+ *  - D = 160, L = 6: 1.9 M active with the head, another 0.6 M for multi-token prediction, which pays in decoding speed.
  *  - 32 experts of width 64, 4 active, 1 shared: DeepSeekMoE's fine grain (arXiv 2401.06066 §3.1: more, narrower experts at
- *    equal cost) gives 9.9 M parameters for the price of 2.9 M; the file is 10.6 MB in Q8_0.
- *  - Rkv + Dr = 64 + 16 cached values per token and layer instead of 2·6·48 of plain attention.
- *  - V = 4096: a word is 1.3 tokens of the novels; twice that vocabulary would make the head half of all work.
+ *    equal cost) gives 7.5 M parameters for the price of 1.9 M; the file is 8 MB in Q8_0.
+ *  - Rkv + Dr = 64 + 16 cached values per token and layer instead of 2·5·48 of plain attention.
+ *  - V = 2048: twice that vocabulary would make the head a third of all work.
  *  - every width is a multiple of 32, so that Q8_0 and Q4_0 blocks fit. */
 #include "train/presets.h"
 
 #include <string.h>
 
 static const struct fm_preset_row presets[] = {
-    {.name = "default", .summary = "DeepSeek-V3 architecture, 10 M parameters, 3 M active: the shipped model, 80 minutes on 2 cores",
-     .V = 4096, .D = 192, .L = 6, .F = 512, .H = 6, .Rkv = 64, .Dn = 32, .Dr = 16, .Dv = 32,
+    {.name = "default", .summary = "DeepSeek-V3 architecture, 7.5 M parameters, 1.9 M active: the shipped model, 100 minutes on 2 cores",
+     .V = 2048, .D = 160, .L = 6, .F = 416, .H = 5, .Rkv = 64, .Dn = 32, .Dr = 16, .Dv = 32,
      .E = 32, .K = 4, .Fe = 64, .n_shared = 1, .n_dense = 1, .n_mtp = 1, .routed_scale = 2,
-     .seq = 384, .batch = 16, .lr = 2e-3f, .minutes = 80},
-    {.name = "tiny", .summary = "DeepSeek-V3 architecture, 1.5 M parameters: talks after 2 minutes on 2 cores",
+     .seq = 384, .batch = 16, .lr = 2e-3f, .minutes = 100},
+    {.name = "tiny", .summary = "DeepSeek-V3 architecture, 2 M parameters: talks after 2 minutes on 2 cores",
      .V = 1024, .D = 128, .L = 3, .F = 256, .H = 4, .Rkv = 32, .Dn = 32, .Dr = 16, .Dv = 32,
      .E = 16, .K = 2, .Fe = 64, .n_shared = 1, .n_dense = 1, .n_mtp = 1, .routed_scale = 1.5,
      .seq = 128, .batch = 16, .lr = 3e-3f, .minutes = 2},
