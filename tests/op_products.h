@@ -85,6 +85,7 @@ static void test_matmul(void)
             check_matmul((enum fm_fmt)f, 29, 600, 1056, exact);
         }
     }
+    if (!g.quick) check_matmul(FM_Q8_0, 110, 3, 32768, false); /* more rows than the scratch quantises at once */
     for (int k = 1; k < 20; k += 3) check_matmul(FM_F32, 31, 33, k, false);
     check_matmul(FM_F16, 31, 33, 7, false);
     check_matmul(FM_BF16, 5, 65, 301, false);
@@ -148,41 +149,46 @@ struct mm_heads {
     struct fm_mat w;
     const float *x;
     int H, T;
+    size_t K;
 };
 
-enum { HEAD_ROWS = 20, HEAD_ROW0 = 8, HEAD_N = 12, HEAD_K = 64 };
+enum { HEAD_ROWS = 20, HEAD_ROW0 = 8, HEAD_N = 12 };
 
 /* x[T,H,K+3] → y[T,H,N] */
 static void run_heads(struct fm_ctx *c, float *const *out, const void *arg)
 {
     const struct mm_heads *a = arg;
-    c->op->matmul_heads(c, out[0], (size_t)a->H * HEAD_N, HEAD_N, a->x, (size_t)a->H * (HEAD_K + 3), HEAD_K + 3, &a->w,
+    c->op->matmul_heads(c, out[0], (size_t)a->H * HEAD_N, HEAD_N, a->x, (size_t)a->H * (a->K + 3), a->K + 3, &a->w,
                         HEAD_ROWS, HEAD_ROW0, HEAD_N, a->H, a->T);
+}
+
+static void check_heads(enum fm_fmt f, int T, int K)
+{
+    enum { H = 24 };
+    struct mm_heads a = {mat(f, H * HEAD_ROWS, K), rnd((size_t)T * H * (K + 3)), H, T, (size_t)K};
+    struct call k = {run_heads, &a, {(size_t)T * H * HEAD_N}, {NULL}};
+    float *got[OUTS], *want[OUTS], *y = filled(k.n[0], NAN);
+    run_all("matmul_heads", &k, got, want);
+    for (int t = 0; t < T; t++)
+        for (int h = 0; h < H; h++) {
+            struct fm_mat part = a.w;
+            part.rows = HEAD_N;
+            part.data = (char *)a.w.data + (size_t)(h * HEAD_ROWS + HEAD_ROW0) * a.w.row_bytes;
+            g.cpu[0].op->matmul(&g.cpu[0], y + (t * H + h) * HEAD_N, HEAD_N, a.x + (t * H + h) * (a.K + 3), 0, &part,
+                                1);
+        }
+    same_bits("matmul_heads equals matmul", got[0], y, k.n[0]);
+    /* |x|, |w| < 1.1, so Σ|x·w| < 1.3·K */
+    close_to("matmul_heads", got[0], want[0], filled(k.n[0], 1.3f * (float)K), k.n[0],
+             fm_formats[f].block == 1 ? (K + 2) * EPS : 1.0 / 254);
+    release_all();
 }
 
 static void test_matmul_heads(void)
 {
-    enum { H = 24, T = 17 };
-    for (int f = 0; f < FM_FMT_COUNT; f++) {
-        if (!computable((enum fm_fmt)f)) continue;
-        struct mm_heads a = {mat((enum fm_fmt)f, H * HEAD_ROWS, HEAD_K), rnd(T * H * (HEAD_K + 3)), H, T};
-        struct call k = {run_heads, &a, {T * H * HEAD_N}, {NULL}};
-        float *got[OUTS], *want[OUTS], *y = filled(T * H * HEAD_N, NAN);
-        run_all("matmul_heads", &k, got, want);
-        for (int t = 0; t < T; t++)
-            for (int h = 0; h < H; h++) {
-                struct fm_mat part = a.w;
-                part.rows = HEAD_N;
-                part.data = (char *)a.w.data + (size_t)(h * HEAD_ROWS + HEAD_ROW0) * a.w.row_bytes;
-                g.cpu[0].op->matmul(&g.cpu[0], y + (t * H + h) * HEAD_N, HEAD_N, a.x + (t * H + h) * (HEAD_K + 3), 0,
-                                    &part, 1);
-            }
-        same_bits("matmul_heads equals matmul", got[0], y, k.n[0]);
-        /* |x|, |w| < 1.1, so Σ|x·w| < 1.3·K */
-        close_to("matmul_heads", got[0], want[0], filled(k.n[0], 1.3f * HEAD_K), k.n[0],
-                 fm_formats[f].block == 1 ? (HEAD_K + 2) * EPS : 1.0 / 254);
-        release_all();
-    }
+    for (int f = 0; f < FM_FMT_COUNT; f++)
+        if (computable((enum fm_fmt)f)) check_heads((enum fm_fmt)f, 17, 64);
+    if (!g.quick) check_heads(FM_Q8_0, 20, 8192); /* more rows than the scratch quantises at once */
 }
 
 struct grouped {
@@ -246,12 +252,14 @@ static void check_grouped(enum fm_fmt f, const int32_t *start, int E, int N, int
 
 static void test_grouped(void)
 {
-    static const int32_t mixed[] = {0, 0, 1, 1, 4, 40, 40, 61}, skewed[] = {0, 0, 300, 300}, none[] = {0, 0, 0};
+    static const int32_t mixed[] = {0, 0, 1, 1, 4, 40, 40, 61}, skewed[] = {0, 0, 300, 300}, none[] = {0, 0, 0},
+                         wide[] = {0, 50, 150, 220};
     for (int f = 0; f < FM_FMT_COUNT; f++)
         for (int exact = 0; exact < 2 && computable((enum fm_fmt)f); exact++) {
             check_grouped((enum fm_fmt)f, mixed, 7, 40, 96, exact);
             if (!g.quick || f == FM_F32) check_grouped((enum fm_fmt)f, skewed, 3, 30, 64, exact);
         }
+    if (!g.quick) check_grouped(FM_Q8_0, wide, 3, 3, 32768, false); /* more rows than the scratch quantises at once */
     check_grouped(FM_F32, none, 2, 8, 8, false);
     check_grouped(FM_F32, mixed, 7, 5, 3, false);
 }
