@@ -7,14 +7,14 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "run/render.h"
 #include "run/run.h"
+#include "text/chat.h"
 
 struct fm_chat {
     struct fm_session *s;
-    const char *format; /* NULL: continues text */
-    struct fm_render_message *messages;
-    int n, cap, n_system; /* the first n_system survive fm_chat_clear: 0 or 1 */
+    const struct fm_chat_format *format; /* NULL: continues text             */
+    struct fm_chat_message *messages;    /* texts are ours, with a NUL behind */
+    int n, cap, n_system;                /* the first n_system survive fm_chat_clear: 0 or 1 */
 };
 
 /* ---- messages ---- */
@@ -32,20 +32,32 @@ static enum fm_status push(struct fm_chat *c, const char *role, const char *text
     if (!copy) return fm_fail_memory(err, "a message", n + 1);
     if (n) memcpy(copy, text, n);
     copy[n] = 0;
-    c->messages[c->n++] = (struct fm_render_message){.role = role, .text = copy};
+    c->messages[c->n++] = (struct fm_chat_message){.role = role, .text = copy, .n = n};
     return FM_OK;
 }
 
-static void pop(struct fm_chat *c) { fm_free(c->messages[--c->n].text); }
+static void message_free(struct fm_chat_message m) { fm_free((char *)m.text); }
+
+static void pop(struct fm_chat *c) { message_free(c->messages[--c->n]); }
+
+/* "plain" and no name at all: continue text. */
+static enum fm_status find_format(const char *name, const struct fm_chat_format **out, struct fm_error *err)
+{
+    *out = NULL;
+    if (!name || !strcmp(name, "plain")) return FM_OK;
+    if ((*out = fm_chat_find(name))) return FM_OK;
+    return fm_fail(err, FM_ERR_USAGE, "chat format '%s': not known", name);
+}
 
 enum fm_status fm_chat_new(struct fm_engine *e, int ctx, const char *system, const char *format, struct fm_chat **out,
                            struct fm_error *err)
 {
-    if (format) FM_TRY(fm_render_check(format, err));
+    const struct fm_chat_format *found;
+    FM_TRY(find_format(format ? format : e->chat, &found, err));
     struct fm_chat *c = fm_calloc(1, sizeof *c);
     if (!c) return fm_fail_memory(err, "a conversation", sizeof *c);
     enum fm_status st;
-    c->format = format ? fm_render_name(format) : e->chat;
+    c->format = found;
     FM_GOTO(fm_session_new(e, ctx, &c->s, err));
     if (system) FM_GOTO(push(c, "system", system, strlen(system), err));
     c->n_system = c->n;
@@ -77,7 +89,7 @@ int fm_chat_length(const struct fm_chat *c) { return fm_session_length(c->s); }
 
 int fm_chat_ctx(const struct fm_chat *c) { return fm_session_ctx(c->s); }
 
-const char *fm_chat_format_name(const struct fm_chat *c) { return c->format; }
+const char *fm_chat_format_name(const struct fm_chat *c) { return c->format ? fm_chat_name(c->format) : NULL; }
 
 /* ---- answering ---- */
 
@@ -138,6 +150,21 @@ static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g,
     return FM_OK;
 }
 
+/* The ids of the prompt that asks for the next answer. */
+static enum fm_status render(const struct fm_chat *c, struct fm_ids *ids, struct fm_error *err)
+{
+    static const struct fm_chat_options options = {.generate = true};
+    const struct fm_tokenizer *t = c->s->e->tok;
+    struct fm_buf text = {0};
+    if (c->format) return fm_chat_encode(c->format, t, c->messages, (size_t)c->n, &options, ids, err);
+    for (int i = 0; i < c->n; i++) fm_buf_add(&text, c->messages[i].text, c->messages[i].n);
+    enum fm_status st = text.failed ? fm_fail_memory(err, "the prompt", text.len)
+                                    : fm_tokenizer_encode(t, text.data ? text.data : "", text.len,
+                                                          fm_tokenizer_add_bos(t) ? FM_ENCODE_BOS : 0, ids, err);
+    fm_buf_release(&text);
+    return st;
+}
+
 static enum fm_status answer(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
                              struct fm_error *err)
 {
@@ -145,7 +172,7 @@ static enum fm_status answer(struct fm_chat *c, const struct fm_generation *g, s
     struct fm_generation_stats mine = {0};
     atomic_store(&c->s->cancel, false);
     enum fm_status st = fm_engine_has_text(c->s->e, err);
-    if (!st) st = fm_render_ids(c->format, c->s->e->tok, c->messages, c->n, &ids, err);
+    if (!st) st = render(c, &ids, err);
     if (!st) st = feed_rest(c->s, &ids, &mine, err);
     fm_ids_release(&ids);
     if (!st) st = generate(c, g, &mine, err);
@@ -167,11 +194,11 @@ enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation 
 {
     if (!c->n || strcmp(c->messages[c->n - 1].role, "assistant"))
         return fm_fail(err, FM_ERR_USAGE, "chat: there is no answer to generate again");
-    struct fm_render_message last = c->messages[--c->n];
+    struct fm_chat_message last = c->messages[--c->n];
     enum fm_status st = answer(c, g, stats, err);
     if (st)
         c->messages[c->n++] = last; /* push may have grown the list, never shrunk it */
     else
-        fm_free(last.text);
+        message_free(last);
     return st;
 }

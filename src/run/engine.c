@@ -30,8 +30,7 @@ static enum fm_status load(struct fm_engine *e, const struct fm_engine_options *
     FM_TRY(fm_model_load(e->file, true, &e->model, err));
     e->loaded = true;
     FM_TRY(fm_model_tokenizer(e->file, &e->tok, &e->tok_error, err));
-    FM_TRY(fm_model_chat(e->file, &e->model.cfg, &e->chat, err));
-    if (!e->tok) e->chat = NULL;
+    if (e->tok) FM_TRY(fm_model_chat(e->file, e->tok, &e->chat, err));
     FM_TRY(fm_info_new(e->file, &e->model.cfg, e->chat, &e->info, err));
     FM_TRY(fm_plan_make(o, &e->model.cfg, &e->model.w, &e->plan, err));
     if (e->tok_error.code) fm_log(FM_LOG_WARN, "%s", e->tok_error.message);

@@ -102,7 +102,7 @@ enum fm_status fm_model_inspect(const char *path, struct fm_model_info **out, st
     FM_TRY(fm_file_open(path, &f, err));
     enum fm_status st = fm_config_from_file(f, &cfg, err);
     if (!st) st = fm_model_derived_bytes(f, &derived, err);
-    if (!st) st = fm_model_chat(f, &cfg, &chat, err);
+    if (!st) st = fm_model_chat(f, NULL, &chat, err);
     if (!st) st = fm_info_new(f, &cfg, chat, out, err);
     fm_file_close(f);
     return st;

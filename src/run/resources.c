@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "text/chat.h"
 
 const struct fm_tensor *fm_binding_tensor(const struct fm_file *f, const struct fm_binding *b)
 {
@@ -61,10 +62,54 @@ uint64_t fm_tokenizer_estimate(const struct fm_file *f)
 
 /* ---- chat format ---- */
 
-enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_config *cfg, const char **name,
+enum { MAX_TEMPLATE = 1 << 24 }; /* bytes of a template or of the JSON that holds one; lists of added tokens are long */
+
+/* Newer models name several templates; the default one counts. */
+static const char *template_in(const json_t *config)
+{
+    const json_t *t = json_object_get(config, "chat_template");
+    for (size_t i = 0; json_is_array(t) && i < json_array_size(t); i++) {
+        const json_t *entry = json_array_get(t, i);
+        if (!strcmp(fm_json_str(entry, "name", ""), "default")) return fm_json_str(entry, "template", NULL);
+    }
+    return json_string_value(t);
+}
+
+static enum fm_status detect_in(const char *path, bool json, const struct fm_tokenizer *t, const char **name,
+                                struct fm_error *err)
+{
+    struct fm_buf text = {0};
+    json_t *j = NULL;
+    enum fm_status st = fm_buf_read_file(&text, path, MAX_TEMPLATE, err);
+    if (!st && json) st = fm_json_parse(text.data, text.len, path, &j, err);
+    if (!st) {
+        const char *s = json ? template_in(j) : text.data;
+        if (s) *name = fm_chat_detect(s, strlen(s), t);
+    }
+    json_decref(j);
+    fm_buf_release(&text);
+    return st;
+}
+
+enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_tokenizer *t, const char **name,
                              struct fm_error *err)
 {
-    (void)f, (void)cfg, (void)err;
+    static const char *const files[] = {"chat_template.jinja", "tokenizer_config.json"};
+    struct fm_str s;
+    enum fm_status st = FM_OK;
     *name = NULL;
-    return FM_OK;
+    if (fm_file_container(f) == FM_GGUF) {
+        if (fm_meta_str(f, "tokenizer.chat_template", &s)) *name = fm_chat_detect(s.data, (size_t)s.len, t);
+        return FM_OK;
+    }
+    for (int i = 0; i < 2 && !st && !*name; i++) {
+        struct fm_buf path = {0};
+        fm_buf_printf(&path, "%s/%s", fm_file_path(f), files[i]);
+        if (path.failed)
+            st = fm_fail_memory(err, "a path", path.len);
+        else if (beside(f, files[i]))
+            st = detect_in(path.data, i == 1, t, name, err);
+        fm_buf_release(&path);
+    }
+    return st;
 }
