@@ -48,7 +48,16 @@ static enum fm_status check_model(const struct load *l, struct fm_error *err)
     return FM_OK;
 }
 
-/* One more than the highest id; ids below 0 and above FM_MAX_VOCAB are refused before anything is allocated. */
+static enum fm_status count_id(const struct load *l, int64_t id, int64_t *n, struct fm_error *err)
+{
+    if (id < 0 || id >= FM_MAX_VOCAB)
+        return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: token id %lld is below 0 or above %d", l->where,
+                       (long long)id, FM_MAX_VOCAB - 1);
+    if (id >= *n) *n = id + 1;
+    return FM_OK;
+}
+
+/* One more than the highest id; a wrong id is refused before anything is allocated. */
 static enum fm_status count_ids(const struct load *l, int64_t *n, struct fm_error *err)
 {
     const char *key;
@@ -58,19 +67,14 @@ static enum fm_status count_ids(const struct load *l, int64_t *n, struct fm_erro
     json_object_foreach((json_t *)(size_t)json_object_get(l->model, "vocab"), key, v)
     {
         if (!json_is_integer(v)) return wrong(l, "an id in model.vocab is no integer", err);
-        if (json_integer_value(v) >= *n) *n = json_integer_value(v) + 1;
-        if (json_integer_value(v) < 0) *n = -1;
-        if (*n < 0 || *n > FM_MAX_VOCAB) break;
+        FM_TRY(count_id(l, json_integer_value(v), n, err));
     }
     json_array_foreach(json_object_get(l->root, "added_tokens"), i, v)
     {
-        if (*n < 0 || *n > FM_MAX_VOCAB) break;
-        int64_t id = fm_json_int(v, "id", -1);
-        if (id < 0 || !fm_json_str(v, "content", NULL)) return wrong(l, "an added token lacks id or content", err);
-        if (id >= *n) *n = id + 1;
+        if (!fm_json_str(v, "content", NULL)) return wrong(l, "an added token has no content", err);
+        FM_TRY(count_id(l, fm_json_int(v, "id", -1), n, err));
     }
-    if (*n >= 0 && *n <= FM_MAX_VOCAB) return FM_OK;
-    return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: a token id is below 0 or above %d", l->where, FM_MAX_VOCAB);
+    return FM_OK;
 }
 
 static enum fm_status add_added(const struct load *l, struct fm_error *err)
@@ -228,7 +232,8 @@ static void quote(struct fm_buf *out, const char *s)
     }
 }
 
-static enum fm_status read_split(const struct load *l, const json_t *p, struct fm_error *err)
+/* enum fm_split of "behavior"; FM_SPLIT_COUNT when it is unknown. */
+static enum fm_split read_behavior(const json_t *p, const char *dflt)
 {
     static const char *const names[FM_SPLIT_COUNT] = {[FM_SPLIT_ISOLATED] = "Isolated",
                                                       [FM_SPLIT_REMOVED] = "Removed",
@@ -236,16 +241,26 @@ static enum fm_status read_split(const struct load *l, const json_t *p, struct f
                                                       [FM_SPLIT_NEXT] = "MergedWithNext",
                                                       [FM_SPLIT_CONTIGUOUS] = "Contiguous"};
     int split = 0;
-    while (split < FM_SPLIT_COUNT && strcmp(names[split], fm_json_str(p, "behavior", ""))) split++;
-    if (split == FM_SPLIT_COUNT) return wrong(l, "a Split has an unknown behavior", err);
+    while (split < FM_SPLIT_COUNT && strcmp(names[split], fm_json_str(p, "behavior", dflt))) split++;
+    return (enum fm_split)split;
+}
+
+static enum fm_status read_split(const struct load *l, const json_t *p, struct fm_error *err)
+{
+    /* Rust's is_ascii_punctuation, or category P */
+    static const char punctuation[] = "[\\p{P}$+<=>^`|~]";
+    bool punct = is_type(p, "Punctuation");
+    enum fm_split split = read_behavior(p, punct ? "Isolated" : "");
+    if (split == FM_SPLIT_COUNT) return wrong(l, "a pre-tokenizer has an unknown behavior", err);
+    if (punct) return fm_pre_add(&l->t->pre, punctuation, split, false, l->where, err);
     const json_t *pattern = json_object_get(p, "pattern");
     const char *regex = fm_json_str(pattern, "Regex", NULL), *text = fm_json_str(pattern, "String", NULL);
     if (!regex && !text) return wrong(l, "a Split has no pattern", err);
     struct fm_buf quoted = {0};
     if (!regex) quote(&quoted, text);
     enum fm_status st = quoted.failed ? fm_fail_memory(err, "pre-tokenizer", strlen(text))
-                                      : fm_pre_add(&l->t->pre, regex ? regex : quoted.data ? quoted.data : "",
-                                                   (enum fm_split)split, fm_json_bool(p, "invert", false), l->where, err);
+                                      : fm_pre_add(&l->t->pre, regex ? regex : quoted.data ? quoted.data : "", split,
+                                                   fm_json_bool(p, "invert", false), l->where, err);
     fm_buf_release(&quoted);
     return st;
 }
@@ -263,7 +278,7 @@ static enum fm_status read_pre(const struct load *l, const json_t *p, int depth,
     }
     if (is_type(p, "Metaspace")) return read_metaspace(l, p, err);
     if (l->t->spm) return wrong(l, "a pre-tokenizer other than Metaspace beside byte fallback", err);
-    if (is_type(p, "Split")) return read_split(l, p, err);
+    if (is_type(p, "Split") || is_type(p, "Punctuation")) return read_split(l, p, err);
     if (is_type(p, "Digits"))
         return fm_pre_add(pre, "\\p{N}",
                           fm_json_bool(p, "individual_digits", false) ? FM_SPLIT_ISOLATED : FM_SPLIT_CONTIGUOUS, false,
