@@ -252,16 +252,12 @@ FM_INLINE void chains(int m, int groups, int n, __m256 *acc, float (*w)[BLOCK * 
     }
 }
 
-FM_INLINE __m256 load_upto8(const float *p, int n)
-{
-    if (n >= 8) return _mm256_loadu_ps(p);
-    return n > 0 ? fm_load_tail(p, (size_t)n) : _mm256_setzero_ps();
-}
+/* n may be 0 or less: a group past the last row. */
+FM_INLINE __m256 load_upto8(const float *p, int n) { return n > 0 ? fm_load_n(p, (size_t)n) : _mm256_setzero_ps(); }
 
 FM_INLINE void store_upto8(float *p, __m256 v, int n)
 {
-    if (n >= 8) _mm256_storeu_ps(p, v);
-    else if (n > 0) fm_store_tail(p, v, (size_t)n);
+    if (n > 0) fm_store_n(p, v, (size_t)n);
 }
 
 /* Rows j … j+8·groups−1 of W (n in all) by m rows of x; c[i*ldc + j …] = or +=. */

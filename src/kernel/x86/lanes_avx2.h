@@ -43,6 +43,21 @@ FM_INLINE void fm_store_tail(float *p, __m256 v, size_t n)
     if (n & 1) _mm_store_ss(p, x);
 }
 
+/* The next eight floats, or the last n < 8: the body of a loop `for (i = 0; i < n; i += 8)` over any n. */
+FM_INLINE __m256 fm_load_n(const float *p, size_t n) { return n >= 8 ? _mm256_loadu_ps(p) : fm_load_tail(p, n); }
+
+FM_INLINE void fm_store_n(float *p, __m256 v, size_t n)
+{
+    if (n >= 8) _mm256_storeu_ps(p, v);
+    else fm_store_tail(p, v, n);
+}
+
+/* next in the first n lanes, old in the others: a lane without an element must not even lose the sign of a zero. */
+FM_INLINE __m256 fm_keep_n(__m256 old, __m256 next, size_t n)
+{
+    return n >= 8 ? next : _mm256_blendv_ps(old, next, _mm256_castsi256_ps(fm_tail_mask(n)));
+}
+
 /* ((0+4)+(2+6))+((1+5)+(3+7)) */
 FM_INLINE float fm_fold(__m256 v)
 {

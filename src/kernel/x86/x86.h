@@ -7,6 +7,13 @@
 void fm_avx2_fill_gemm(struct fm_kernels *k);
 void fm_avx2_fill_gemv(struct fm_kernels *k);
 void fm_avx2_fill_q8(struct fm_kernels *k);
+void fm_avx2_fill_decode(struct fm_kernels *k);
+void fm_avx2_fill_reduce(struct fm_kernels *k);
+void fm_avx2_fill_rows(struct fm_kernels *k);
+void fm_avx2_fill_act(struct fm_kernels *k);
+void fm_avx2_fill_norm(struct fm_kernels *k);
+void fm_avx2_fill_rope(struct fm_kernels *k);
+void fm_avx2_fill_adamw(struct fm_kernels *k);
 
 /* gemm_f32 for B = Wᵀ (w: n rows of k, w_rs apart) and at most FM_AVX2_ROWS rows of A: gemv's way, in gemv_avx2.c. */
 enum { FM_AVX2_ROWS = 5 };

@@ -9,4 +9,11 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     fm_avx2_fill_gemm(k);
     fm_avx2_fill_gemv(k);
     fm_avx2_fill_q8(k);
+    fm_avx2_fill_decode(k);
+    fm_avx2_fill_reduce(k);
+    fm_avx2_fill_rows(k);
+    fm_avx2_fill_act(k);
+    fm_avx2_fill_norm(k);
+    fm_avx2_fill_rope(k);
+    fm_avx2_fill_adamw(k);
 }
