@@ -7,10 +7,10 @@
 #include "op/cpu/backend.h"
 
 enum {
-    TILE_MAX = 512,          /* rows and columns of a tile                                                        */
-    TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                            */
-    GEMV_ROWS = 4,           /* with fewer rows of A, gemm's packing of B costs more than reading it again        */
-    GEMV_TILE_BYTES = 1 << 16,
+    TILE_MAX = 512,          /* rows and columns of a tile                                                          */
+    TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                               */
+    TILE_STEP = 64,          /* columns come in multiples of this: whole groups of rows for every kernel            */
+    GEMV_ROWS = 4,           /* with fewer rows of A, decoding W once and packing it cost more than decoding it again */
 };
 
 fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt)
@@ -58,7 +58,8 @@ static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p,
 
 static bool wants_gemv(const struct fm_cpu_product *p, const struct fm_kernels *k)
 {
-    return p->w.data && !p->turned && !p->xq && !p->accumulate && p->m < GEMV_ROWS && p->a_cs == 1 && k->gemv[p->w.fmt];
+    return p->w.data && p->w.fmt != FM_F32 && !p->turned && !p->xq && !p->accumulate && p->m < GEMV_ROWS &&
+           p->a_cs == 1 && k->gemv[p->w.fmt];
 }
 
 static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
@@ -87,18 +88,15 @@ static int round_up(int n, int to) { return (n + to - 1) / to * to; }
 static int n_pieces(int n, int piece) { return (n + piece - 1) / piece; }
 
 /* Tiles of about macs multiply-adds: as many rows as possible first (B is packed or decoded once per tile). */
-static void cut(struct fm_cpu_product *p, const struct fm_kernels *k, double macs)
+static void cut(struct fm_cpu_product *p, double macs)
 {
-    bool gemv = wants_gemv(p, k);
     double per_column = (double)p->k * min_int(p->m, TILE_MAX);
     int columns = macs / per_column < TILE_MAX ? (int)(macs / per_column) : TILE_MAX;
-    if (gemv && (size_t)columns * p->w.row_bytes > GEMV_TILE_BYTES && p->w.row_bytes)
-        columns = (int)(GEMV_TILE_BYTES / p->w.row_bytes);
-    /* formats with blocks along n (turned) are cut at blocks: 256 is a multiple of all, and 64 of the usual 32 */
-    int step = p->turned && p->w.data && fm_formats[p->w.fmt].block > 1 ? FM_CPU_PANEL_SIDE : gemv ? 8 : 64;
-    p->tile_n = min_int(round_up(columns > 0 ? columns : 1, step), round_up(p->n, 8));
+    /* formats with blocks along n (turned) are cut at blocks: the panel's side is a multiple of all */
+    int step = p->turned && p->w.data && fm_formats[p->w.fmt].block > 1 ? FM_CPU_PANEL_SIDE : TILE_STEP;
+    p->tile_n = round_up(columns > 0 ? columns : 1, step);
     p->tile_m = min_int(p->m, TILE_MAX);
-    if (per_column * p->tile_n > 2 * macs && !gemv)
+    if (per_column * p->tile_n > 2 * macs)
         p->tile_m = min_int(p->tile_m, round_up((int)(macs / ((double)p->k * p->tile_n)) + 1, 48));
 }
 
@@ -147,7 +145,7 @@ void fm_cpu_products(struct fm_ctx *c, int n)
     int tiles = 0;
     for (int i = 0; i < n; i++) {
         struct fm_cpu_product *p = &be->products[i];
-        cut(p, be->k, tile > TILE_MACS_MIN ? tile : TILE_MACS_MIN);
+        cut(p, tile > TILE_MACS_MIN ? tile : TILE_MACS_MIN);
         p->first_tile = tiles;
         tiles += n_pieces(p->m, p->tile_m) * n_pieces(p->n, p->tile_n);
     }
