@@ -254,7 +254,8 @@ static void test_kitoken(void **state)
         unsigned flags;
         bool quick;
     } rows[] = {
-        {"kitoken/models/tokenizers/gpt2.json", NULL, "kitoken/tokenizers/small_tokens_gpt2.txt", FM_ENCODE_SPECIAL, true},
+        {"kitoken/models/tokenizers/gpt2.json", NULL, "kitoken/tokenizers/small_tokens_gpt2.txt", FM_ENCODE_SPECIAL,
+         true},
         {"kitoken/models/tokenizers/llama2.json", NULL, "kitoken/tokenizers/small_tokens_llama2.txt", FM_ENCODE_SPECIAL,
          true},
         {"kitoken/models/tokenizers/mistral03.json", NULL, "kitoken/tokenizers/small_tokens_mistral03.txt",
@@ -289,7 +290,8 @@ static void test_kitoken_decoded(void **state)
         snprintf(file, sizeof file, "kitoken/models/tokenizers/%s.json", names[i]);
         struct fm_tokenizer *t = open_path(shared(file), NULL);
         snprintf(file, sizeof file, "kitoken/tokenizers/small_output_%s.txt", names[i]);
-        struct fm_buf in = slurp(shared("kitoken/small_input.txt")), out = slurp(shared(file)), a = {0}, b = {0}, c = {0};
+        struct fm_buf in = slurp(shared("kitoken/small_input.txt")), out = slurp(shared(file)), a = {0}, b = {0},
+                      c = {0};
         const char *s = in.data, *w = out.data;
         while (*s && *w) {
             size_t n = strcspn(s, "\n"), m = strcspn(w, "\n");
@@ -356,7 +358,8 @@ static void test_transformers_js(void **state)
     (void)state;
     unsigned special = FM_ENCODE_SPECIAL;
     if (!have("transformers.js/goldens-a.jsonl")) return;
-    check_transformers("Xenova/llama-tokenizer", "kitoken/models/tokenizers/llama2.json", NULL, special | FM_ENCODE_BOS);
+    check_transformers("Xenova/llama-tokenizer", "kitoken/models/tokenizers/llama2.json", NULL,
+                       special | FM_ENCODE_BOS);
     check_transformers("Xenova/gpt2", "kitoken/models/tokenizers/gpt2.json", NULL, special);
     if (quick) return;
     check_transformers("Xenova/llama3-tokenizer", "llama3/tokenizer.model", "llama3", special);
@@ -520,11 +523,11 @@ int main(int argc, char **argv)
 {
     quick = argc > 1 && !strcmp(argv[1], "--quick");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama_cpp_gguf), cmocka_unit_test(test_llama_cpp_others_load),
-        cmocka_unit_test(test_rank_files),     cmocka_unit_test(test_kitoken),
+        cmocka_unit_test(test_llama_cpp_gguf),  cmocka_unit_test(test_llama_cpp_others_load),
+        cmocka_unit_test(test_rank_files),      cmocka_unit_test(test_kitoken),
         cmocka_unit_test(test_kitoken_decoded), cmocka_unit_test(test_transformers_js),
-        cmocka_unit_test(test_deepseek_r1),    cmocka_unit_test(test_deepseek_v4),
-        cmocka_unit_test(test_naughty_gpt2),   cmocka_unit_test(test_smollm2),
+        cmocka_unit_test(test_deepseek_r1),     cmocka_unit_test(test_deepseek_v4),
+        cmocka_unit_test(test_naughty_gpt2),    cmocka_unit_test(test_smollm2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

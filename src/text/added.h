@@ -37,7 +37,8 @@ enum fm_status fm_added_insert(struct fm_added *a, const char *text, size_t n, i
                                struct fm_error *err) FM_MUST_USE;
 /* Id of the token that is exactly this text, or -1. */
 int32_t fm_added_exact(const struct fm_added *a, const char *text, size_t n);
-/* First token with all flags of need at or after `from`: its [*begin, *end), white space that it swallows included, and id; false at none. */
+/* First token with all flags of need at or after `from`: its [*begin, *end), white space that it swallows included,
+ * and id; false at none. */
 bool fm_added_next(const struct fm_added *a, const char *text, size_t n, size_t from, unsigned need, size_t *begin,
                    size_t *end, int32_t *id);
 

@@ -7,15 +7,9 @@
 static bool is_visible(int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; }
 
 /* The 68 others, in increasing order, are U+0100 … U+0143. */
-static int hidden_index(int b)
-{
-    return b <= 32 ? b : b <= 160 ? b - 127 + 33 : 67; /* 0–32, 127–160, 173 */
-}
+static int hidden_index(int b) { return b <= 32 ? b : b <= 160 ? b - 127 + 33 : 67; /* 0–32, 127–160, 173 */ }
 
-uint32_t fm_alphabet_codepoint(unsigned char b)
-{
-    return is_visible(b) ? b : 0x100 + (uint32_t)hidden_index(b);
-}
+uint32_t fm_alphabet_codepoint(unsigned char b) { return is_visible(b) ? b : 0x100 + (uint32_t)hidden_index(b); }
 
 int fm_alphabet_byte(int32_t c)
 {

@@ -85,7 +85,7 @@ struct symbol {
 
 struct candidate {
     uint32_t rank;
-    int32_t left;             /* index of the left symbol                            */
+    int32_t left;              /* index of the left symbol                            */
     int32_t left_id, right_id; /* as they were: a symbol that changed since is stale */
 };
 

@@ -19,7 +19,7 @@ struct fm_pair {
     int32_t id;
 };
 #define FM_PAIR_EMPTY UINT64_MAX
-#define FM_RANK_NONE UINT32_MAX
+#define FM_RANK_NONE  UINT32_MAX
 
 struct fm_pairs {
     struct fm_pair *slots;

@@ -7,14 +7,14 @@
 enum role { SYSTEM, USER, ASSISTANT, N_ROLES };
 
 enum rules {
-    TRIM = 1 << 0,         /* white space around every text is dropped                                */
-    SYSTEM_FIRST = 1 << 1, /* system texts go to the front, joined by a blank line                    */
-    SYSTEM_LAST = 1 << 2,  /* … only the last of them                                                 */
-    SYSTEM_FOLD = 1 << 3,  /* the system text is part of the user's text that follows                 */
+    TRIM = 1 << 0,          /* white space around every text is dropped                                */
+    SYSTEM_FIRST = 1 << 1,  /* system texts go to the front, joined by a blank line                    */
+    SYSTEM_LAST = 1 << 2,   /* … only the last of them                                                 */
+    SYSTEM_FOLD = 1 << 3,   /* the system text is part of the user's text that follows                 */
     HIDE_THINKING = 1 << 4, /* of an answer only what follows </think> is kept                        */
-    THINK_TAIL = 1 << 5,   /* … but behind the last user text it is kept, and written out (Qwen 3)    */
-    DATES = 1 << 6,        /* a system block always, beginning with two lines of dates                */
-    NO_ROLES = 1 << 7,     /* texts one behind the other                                              */
+    THINK_TAIL = 1 << 5,    /* … but behind the last user text it is kept, and written out (Qwen 3)    */
+    DATES = 1 << 6,         /* a system block always, beginning with two lines of dates                */
+    NO_ROLES = 1 << 7,      /* texts one behind the other                                              */
 };
 
 struct fm_chat_format {
@@ -22,7 +22,7 @@ struct fm_chat_format {
     const char *all[3], *none[3]; /* a template of this format contains all of these and none of those   */
     const char *token;            /* control token that the tokenizer must have                          */
     const char *bos;
-    const char *system;           /* text of the system message when there is none                       */
+    const char *system; /* text of the system message when there is none                       */
     struct {
         const char *before, *after;
     } turn[N_ROLES];
@@ -30,6 +30,7 @@ struct fm_chat_format {
     unsigned rules;
 };
 
+// clang-format off
 #define IM_TURN(role) {FM_CONTROL("<|im_start|>") role "\n", FM_CONTROL("<|im_end|>") "\n"}
 #define IM_TURNS {[SYSTEM] = IM_TURN("system"), [USER] = IM_TURN("user"), [ASSISTANT] = IM_TURN("assistant")}
 #define IM_GENERATE FM_CONTROL("<|im_start|>") "assistant\n"
@@ -38,16 +39,18 @@ struct fm_chat_format {
 #define HEADER_TURN(role) {HEADER(role), FM_CONTROL("<|eot_id|>")}
 #define HEADER_TURNS \
     {[SYSTEM] = HEADER_TURN("system"), [USER] = HEADER_TURN("user"), [ASSISTANT] = HEADER_TURN("assistant")}
+// clang-format on
 
-#define DS_BOS FM_CONTROL("<｜begin▁of▁sentence｜>")
-#define DS_EOS FM_CONTROL("<｜end▁of▁sentence｜>")
-#define DS_USER FM_CONTROL("<｜User｜>")
+#define DS_BOS       FM_CONTROL("<｜begin▁of▁sentence｜>")
+#define DS_EOS       FM_CONTROL("<｜end▁of▁sentence｜>")
+#define DS_USER      FM_CONTROL("<｜User｜>")
 #define DS_ASSISTANT FM_CONTROL("<｜Assistant｜>")
 
 #define SMOLLM_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-#define QWEN_SYSTEM "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+#define QWEN_SYSTEM   "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
 /* Where two rows fit a template, the first is taken. */
+// clang-format off
 static const struct fm_chat_format rows[] = {
     {.name = "plain", .all = {"\x01"}, .rules = NO_ROLES},
     {.name = "smollm2", .all = {"<|im_start|>", SMOLLM_SYSTEM}, .token = "<|im_start|>", .system = SMOLLM_SYSTEM,
@@ -90,6 +93,7 @@ static const struct fm_chat_format rows[] = {
      .generate = "Assistant:"},
     {.name = NULL},
 };
+// clang-format on
 
 /* ---- the table ---- */
 
@@ -275,8 +279,9 @@ static enum fm_status put_message(struct render *r, size_t i, struct fm_error *e
                        r->m[i].role);
     if (role == SYSTEM && (rules & (SYSTEM_FIRST | SYSTEM_LAST) || (rules & DATES && i == 0))) return FM_OK;
     if (role == SYSTEM && rules & SYSTEM_FOLD) {
-        if (i) return fm_fail(err, FM_ERR_USAGE, "chat format %s: message %zu: only the first may be the system's",
-                              r->f->name, i + 1);
+        if (i)
+            return fm_fail(err, FM_ERR_USAGE, "chat format %s: message %zu: only the first may be the system's",
+                           r->f->name, i + 1);
         r->folded = text_of(r, i);
         r->any_folded = true;
         return FM_OK;

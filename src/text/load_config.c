@@ -42,9 +42,8 @@ enum fm_status fm_tokenizer_read_config(struct fm_tokenizer *t, const char *dir,
     if (json_is_integer(ends)) fm_tokenizer_add_eog(t, (int32_t)fm_json_int(generation, "eos_token_id", -1));
     size_t i;
     json_t *e;
-    json_array_foreach(ends, i, e)
-        if (json_is_integer(e) && json_integer_value(e) < FM_MAX_VOCAB)
-            fm_tokenizer_add_eog(t, (int32_t)json_integer_value(e));
+    json_array_foreach(ends, i, e) if (json_is_integer(e) && json_integer_value(e) < FM_MAX_VOCAB)
+        fm_tokenizer_add_eog(t, (int32_t)json_integer_value(e));
 out:
     json_decref(config);
     json_decref(generation);

@@ -160,7 +160,8 @@ static enum fm_status load(struct load *l, struct fm_error *err)
     struct fm_str model;
     if (!fm_meta_str(l->f, "tokenizer.ggml.model", &model))
         return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: the file holds no tokenizer", l->where);
-    bool bpe = model.len == 4 && !memcmp(model.data, "gpt2", 4), spm = model.len == 5 && !memcmp(model.data, "llama", 5);
+    bool bpe = model.len == 4 && !memcmp(model.data, "gpt2", 4),
+         spm = model.len == 5 && !memcmp(model.data, "llama", 5);
     if (!bpe && !spm)
         return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: model %.*s: only gpt2 and llama are supported", l->where,
                        (int)(model.len < 40 ? model.len : 40), model.data);

@@ -40,7 +40,8 @@ static enum fm_status check_model(const struct load *l, struct fm_error *err)
 {
     const char *type = fm_json_str(l->model, "type", "BPE");
     if (strcmp(type, "BPE"))
-        return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: model type %.40s: only BPE is supported", l->where, type);
+        return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: model type %.40s: only BPE is supported", l->where,
+                       type);
     if (!json_is_object(json_object_get(l->model, "vocab"))) return wrong(l, "model.vocab is no object", err);
     if (!json_is_array(json_object_get(l->model, "merges"))) return wrong(l, "model.merges is no list", err);
     if (*fm_json_str(l->model, "continuing_subword_prefix", "") || *fm_json_str(l->model, "end_of_word_suffix", ""))
@@ -98,8 +99,8 @@ static enum fm_status token_bytes(const struct load *l, const char *s, char *dst
 {
     size_t len = strlen(s), k = 0;
     if (len > FM_MAX_TOKEN_BYTES)
-        return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: a token has %zu bytes, at most %d are accepted", l->where,
-                       len, FM_MAX_TOKEN_BYTES);
+        return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: a token has %zu bytes, at most %d are accepted",
+                       l->where, len, FM_MAX_TOKEN_BYTES);
     if (!l->t->spm) {
         fm_alphabet_read(s, len, dst, n);
         return FM_OK;
@@ -214,9 +215,11 @@ static enum fm_status read_normalizer(const struct load *l, const json_t *n, str
 
 static enum fm_status read_metaspace(const struct load *l, const json_t *p, struct fm_error *err)
 {
-    const char *scheme = fm_json_str(p, "prepend_scheme", fm_json_bool(p, "add_prefix_space", true) ? "always" : "never");
-    if (!l->t->spm || strcmp(fm_json_str(p, "replacement", "▁"), "▁")) return wrong(l, "Metaspace of an unknown kind", err);
-    l->t->prefix = !strcmp(scheme, "first") ? FM_PREFIX_FIRST
+    const char *scheme =
+        fm_json_str(p, "prepend_scheme", fm_json_bool(p, "add_prefix_space", true) ? "always" : "never");
+    if (!l->t->spm || strcmp(fm_json_str(p, "replacement", "▁"), "▁"))
+        return wrong(l, "Metaspace of an unknown kind", err);
+    l->t->prefix = !strcmp(scheme, "first")   ? FM_PREFIX_FIRST
                    : !strcmp(scheme, "never") ? FM_PREFIX_NONE
                                               : FM_PREFIX_ABSENT;
     l->t->split_spaces = fm_json_bool(p, "split", true);
@@ -259,8 +262,11 @@ static enum fm_status read_split(const struct load *l, const json_t *p, struct f
     struct fm_buf quoted = {0};
     if (!regex) quote(&quoted, text);
     enum fm_status st = quoted.failed ? fm_fail_memory(err, "pre-tokenizer", strlen(text))
-                                      : fm_pre_add(&l->t->pre, regex ? regex : quoted.data ? quoted.data : "", split,
-                                                   fm_json_bool(p, "invert", false), l->where, err);
+                                      : fm_pre_add(&l->t->pre,
+                                                   regex         ? regex
+                                                   : quoted.data ? quoted.data
+                                                                 : "",
+                                                   split, fm_json_bool(p, "invert", false), l->where, err);
     fm_buf_release(&quoted);
     return st;
 }

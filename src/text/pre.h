@@ -27,9 +27,9 @@ enum fm_split {
 /* One row per name that files and users write. */
 struct fm_pre_name {
     const char *name;
-    const char *gguf;         /* tokenizer.ggml.pre written for it; NULL: the name itself        */
-    bool ignore_merges;       /* a piece that is a token is taken whole                          */
-    const char *patterns[8];  /* in order, NULL behind the last                                  */
+    const char *gguf;        /* tokenizer.ggml.pre written for it; NULL: the name itself        */
+    bool ignore_merges;      /* a piece that is a token is taken whole                          */
+    const char *patterns[8]; /* in order, NULL behind the last                                  */
 };
 /* By name or alias; NULL when unknown. */
 const struct fm_pre_name *fm_pre_find(const char *name);

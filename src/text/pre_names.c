@@ -7,6 +7,7 @@
 
 #include "text/pre.h"
 
+// clang-format off
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 /* Llama 3's, for digits in groups of up to `digits` */
@@ -63,6 +64,8 @@ static const struct fm_pre_name rows[] = {
     {.name = "default", .patterns = {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
     {.name = NULL},
 };
+
+// clang-format on
 
 static const struct {
     const char *alias, *name;

@@ -15,15 +15,16 @@ enum {
     PATTERN_BYTES_MAX = 1 << 16,
     MATCH_LIMIT = 10 * 1000 * 1000, /* backtracks of one match: a run of white space costs one per character */
     HEAP_LIMIT_KIB = 64 * 1024,
-    CLOCK_EVERY = 64,      /* matches between two looks at the clock */
-    SLOW_SECONDS = 10,     /* the clock stops patterns that are slow without reaching MATCH_LIMIT: */
+    CLOCK_EVERY = 64,         /* matches between two looks at the clock */
+    SLOW_SECONDS = 10,        /* the clock stops patterns that are slow without reaching MATCH_LIMIT: */
     SLOW_BYTES_PER_S = 50000, /* a thousand times slower than the published ones */
 };
 
 /* Unicode White_Space, and everything else. */
-#define SPACE_LIST "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACE_LIST                                                                                            \
-    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"    \
+#define SPACE_LIST \
+    "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define NOT_SPACE_LIST                                                                                          \
+    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}" \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 #define WORD_LIST "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
 
@@ -58,8 +59,8 @@ static void pcre_free(void *p, void *arg)
 /* ---- rewriting ---- */
 
 /* PCRE2 since 10.40 reads \p{Han} as the script's extensions. */
-static const char *const scripts[] = {"Han",   "Hiragana", "Katakana", "Hangul", "Latin",  "Greek",
-                                      "Cyrillic", "Arabic", "Hebrew",  "Thai",   "Devanagari"};
+static const char *const scripts[] = {"Han",      "Hiragana", "Katakana", "Hangul", "Latin",     "Greek",
+                                      "Cyrillic", "Arabic",   "Hebrew",   "Thai",   "Devanagari"};
 
 static bool is_script(const char *name, size_t n)
 {

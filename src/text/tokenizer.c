@@ -75,8 +75,8 @@ static bool is_plain_text(const char *s, size_t n)
     return true;
 }
 
-enum fm_status fm_tokenizer_add(struct fm_tokenizer *t, int64_t id, const char *text, size_t n,
-                                enum fm_token_type type, unsigned flags, const char *where, struct fm_error *err)
+enum fm_status fm_tokenizer_add(struct fm_tokenizer *t, int64_t id, const char *text, size_t n, enum fm_token_type type,
+                                unsigned flags, const char *where, struct fm_error *err)
 {
     FM_TRY(fm_vocab_set(&t->vocab, id, text, n, type, where, err));
     if (type == FM_TOKEN_USER && is_plain_text(text, n)) flags |= FM_ADDED_TEXT;
@@ -85,7 +85,10 @@ enum fm_status fm_tokenizer_add(struct fm_tokenizer *t, int64_t id, const char *
 
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
 }
 
 /* Value of "<0x41>", or -1. */
@@ -151,8 +154,10 @@ static int32_t first_of(const struct fm_tokenizer *t, const char *const *texts)
 void fm_tokenizer_finish(struct fm_tokenizer *t)
 {
     static const char *const begins[] = {"<｜begin▁of▁sentence｜>", "<|begin_of_text|>", "<s>", "[BOS]", NULL};
-    static const char *const ends[] = {"<｜end▁of▁sentence｜>", "<|end_of_text|>", "</s>", "[EOS]", "<|endoftext|>", NULL};
-    static const char *const turns[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|EOT|>", "<end_of_turn>"};
+    static const char *const ends[] = {
+        "<｜end▁of▁sentence｜>", "<|end_of_text|>", "</s>", "[EOS]", "<|endoftext|>", NULL};
+    static const char *const turns[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>",
+                                        "<|end|>",    "<|EOT|>",    "<end_of_turn>"};
     if (t->bos < 0) t->bos = first_of(t, begins);
     if (t->eos < 0) t->eos = first_of(t, ends);
     /* first or last of all: it stands between documents, as in GPT-2, and so begins them too */
@@ -285,7 +290,8 @@ enum fm_status fm_tokenizer_decode(const struct fm_tokenizer *t, const int32_t *
 {
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= t->vocab.n)
-            return fm_fail(err, FM_ERR_USAGE, "decode tokens: id %d: the vocabulary has 0 to %d", ids[i], t->vocab.n - 1);
+            return fm_fail(err, FM_ERR_USAGE, "decode tokens: id %d: the vocabulary has 0 to %d", ids[i],
+                           t->vocab.n - 1);
     size_t start = out->len;
     for (size_t i = 0; i < n; i++) {
         size_t len;

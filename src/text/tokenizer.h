@@ -52,9 +52,9 @@ int32_t fm_tokenizer_size(const struct fm_tokenizer *t); /* ids are 0 … size-1
 int32_t fm_tokenizer_bos(const struct fm_tokenizer *t);  /* -1 when there is none */
 int32_t fm_tokenizer_eos(const struct fm_tokenizer *t);
 const char *fm_tokenizer_pre(const struct fm_tokenizer *t); /* name of the pre-tokenizer, NULL when it has none */
-bool fm_tokenizer_add_bos(const struct fm_tokenizer *t); /* what the file says     */
+bool fm_tokenizer_add_bos(const struct fm_tokenizer *t);    /* what the file says     */
 bool fm_tokenizer_is_eog(const struct fm_tokenizer *t, int32_t id); /* ends a generation: EOS, EOT, <|im_end|>, … */
-bool fm_tokenizer_is_special(const struct fm_tokenizer *t, int32_t id); /* added token that is a control token */
+bool fm_tokenizer_is_special(const struct fm_tokenizer *t, int32_t id);    /* added token that is a control token */
 int32_t fm_tokenizer_find(const struct fm_tokenizer *t, const char *text); /* id of a token by its exact text, or -1 */
 
 /* Learn a byte-level BPE vocabulary.  text: one corpus; n_vocab counts 256 byte tokens, merges and specials.
@@ -75,11 +75,13 @@ enum fm_status fm_tokenizer_train(const struct fm_bpe_train *p, struct fm_tokeni
                                   struct fm_error *err) FM_MUST_USE;
 
 /* tokenizer.json that Hugging Face `tokenizers` loads and encodes with identically (byte-level BPE only). */
-enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char *path, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char *path,
+                                       struct fm_error *err) FM_MUST_USE;
 /* The tokenizer_config.json that belongs beside it: BOS, EOS, whether BOS is added, and chat_template (NULL: none). */
 enum fm_status fm_tokenizer_write_config(const struct fm_tokenizer *t, const char *path, const char *chat_template,
                                          struct fm_error *err) FM_MUST_USE;
 /* tokenizer.ggml.* keys for a GGUF file being written. */
-enum fm_status fm_tokenizer_write_gguf(const struct fm_tokenizer *t, struct fm_writer *w, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_tokenizer_write_gguf(const struct fm_tokenizer *t, struct fm_writer *w,
+                                       struct fm_error *err) FM_MUST_USE;
 
 #endif

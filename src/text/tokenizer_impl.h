@@ -21,11 +21,11 @@ struct fm_tokenizer {
     struct fm_vocab vocab;
     struct fm_pairs pairs;
     struct fm_added added;
-    struct fm_pre pre;      /* byte-level BPE only                                  */
-    bool spm;               /* SentencePiece: characters with byte tokens behind    */
-    bool ignore_merges;     /* a piece that is a token is taken whole               */
-    int32_t byte_id[256];   /* -1: no token for this byte                           */
-    int32_t unk;            /* -1: none                                             */
+    struct fm_pre pre;    /* byte-level BPE only                                  */
+    bool spm;             /* SentencePiece: characters with byte tokens behind    */
+    bool ignore_merges;   /* a piece that is a token is taken whole               */
+    int32_t byte_id[256]; /* -1: no token for this byte                           */
+    int32_t unk;          /* -1: none                                             */
     /* SentencePiece only */
     enum fm_prefix prefix;
     bool collapse_spaces;   /* remove_extra_whitespaces                             */
@@ -43,9 +43,8 @@ struct fm_tokenizer {
 enum fm_status fm_tokenizer_new(int64_t n_ids, const char *where, struct fm_tokenizer **out,
                                 struct fm_error *err) FM_MUST_USE;
 /* An added token: type CONTROL or USER. */
-enum fm_status fm_tokenizer_add(struct fm_tokenizer *t, int64_t id, const char *text, size_t n,
-                                enum fm_token_type type, unsigned flags, const char *where,
-                                struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_tokenizer_add(struct fm_tokenizer *t, int64_t id, const char *text, size_t n, enum fm_token_type type,
+                                unsigned flags, const char *where, struct fm_error *err) FM_MUST_USE;
 /* After the last token, before merges are added: indexes, byte tokens. */
 enum fm_status fm_tokenizer_index(struct fm_tokenizer *t, struct fm_error *err) FM_MUST_USE;
 /* After the last merge: word bounds, end-of-generation tokens, BOS and EOS where the file names none. */
@@ -53,7 +52,8 @@ void fm_tokenizer_finish(struct fm_tokenizer *t);
 void fm_tokenizer_add_eog(struct fm_tokenizer *t, int32_t id); /* out of range or known: ignored */
 
 /* Every pair of NORMAL tokens that forms a NORMAL token, ranked by rank[whole]. */
-enum fm_status fm_tokenizer_derive_pairs(struct fm_tokenizer *t, const uint32_t *rank, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_tokenizer_derive_pairs(struct fm_tokenizer *t, const uint32_t *rank,
+                                         struct fm_error *err) FM_MUST_USE;
 /* The same with ranks from t->scores: a higher score merges first, equal scores are equal. */
 enum fm_status fm_tokenizer_pairs_from_scores(struct fm_tokenizer *t, struct fm_error *err) FM_MUST_USE;
 /* All pairs in the order of their ranks; *out is heap, t->pairs.n of them. */

@@ -259,7 +259,8 @@ static enum fm_status merge_all(struct train *tr, int32_t *n_ids, struct fm_erro
 static enum fm_status check(const struct fm_bpe_train *p, const struct fm_pre_name **pre, struct fm_error *err)
 {
     *pre = p->pre ? fm_pre_find(p->pre) : NULL;
-    if (!*pre) return fm_fail(err, FM_ERR_USAGE, "train tokenizer: pre-tokenizer %s: is not known", p->pre ? p->pre : "");
+    if (!*pre)
+        return fm_fail(err, FM_ERR_USAGE, "train tokenizer: pre-tokenizer %s: is not known", p->pre ? p->pre : "");
     if (p->n_specials < 0 || p->n_vocab < 256 + p->n_specials || p->n_vocab > FM_MAX_VOCAB)
         return fm_fail(err, FM_ERR_USAGE, "train tokenizer: vocabulary of %d: must be %d to %d", p->n_vocab,
                        256 + p->n_specials, FM_MAX_VOCAB);
@@ -270,7 +271,8 @@ static enum fm_status check(const struct fm_bpe_train *p, const struct fm_pre_na
                            p->specials[i]);
         for (int k = 0; k < i; k++)
             if (!strcmp(p->specials[k], p->specials[i]))
-                return fm_fail(err, FM_ERR_USAGE, "train tokenizer: special token %.60s: is given twice", p->specials[i]);
+                return fm_fail(err, FM_ERR_USAGE, "train tokenizer: special token %.60s: is given twice",
+                               p->specials[i]);
     }
     return FM_OK;
 }

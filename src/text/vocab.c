@@ -37,8 +37,8 @@ enum fm_status fm_vocab_set(struct fm_vocab *v, int64_t id, const char *bytes, s
     if (v->tokens[id].type != FM_TOKEN_GAP)
         return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: token id %lld is given twice", where, (long long)id);
     if (len > FM_MAX_TOKEN_BYTES || v->bytes.len > UINT32_MAX - len)
-        return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: token %lld has %zu bytes, at most %d are accepted", where,
-                       (long long)id, len, FM_MAX_TOKEN_BYTES);
+        return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: token %lld has %zu bytes, at most %d are accepted",
+                       where, (long long)id, len, FM_MAX_TOKEN_BYTES);
     size_t offset = v->bytes.len;
     fm_buf_add(&v->bytes, bytes, len);
     if (v->bytes.failed) return fm_fail_memory(err, "vocabulary", len);

@@ -22,7 +22,7 @@ enum fm_token_type {
     FM_TOKEN_CONTROL = 3, /* added token that steers: BOS, <|im_end|>      */
     FM_TOKEN_USER = 4,    /* added token that is text: <think>             */
     FM_TOKEN_UNUSED = 5,
-    FM_TOKEN_BYTE = 6     /* SentencePiece's <0x41>: its one byte is stored */
+    FM_TOKEN_BYTE = 6 /* SentencePiece's <0x41>: its one byte is stored */
 };
 
 enum {

@@ -89,8 +89,8 @@ static void run(void *arg, int begin, int end, int thread)
 {
     const struct job *j = arg;
     for (int i = begin; i < end && !j->status[thread]; i++)
-        j->status[thread] = count_chunk(j, &j->tables[thread], j->text + j->cuts[i], j->cuts[i + 1] - j->cuts[i],
-                                        &j->errors[thread]);
+        j->status[thread] =
+            count_chunk(j, &j->tables[thread], j->text + j->cuts[i], j->cuts[i + 1] - j->cuts[i], &j->errors[thread]);
 }
 
 static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }

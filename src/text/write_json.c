@@ -116,8 +116,9 @@ enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char 
     put_added(&b, t);
     fm_buf_str(&b, "\n  ],\n  \"normalizer\": null,\n  \"pre_tokenizer\": ");
     put_pre(&b, &t->pre);
-    fm_buf_str(&b, ",\n  \"post_processor\": null,\n  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
-                   "\"trim_offsets\": true, \"use_regex\": true},\n  \"model\": ");
+    fm_buf_str(&b,
+               ",\n  \"post_processor\": null,\n  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
+               "\"trim_offsets\": true, \"use_regex\": true},\n  \"model\": ");
     put_model(&b, t, merges, &scratch);
     fm_buf_str(&b, "\n}\n");
     enum fm_status st = b.failed || scratch.failed ? fm_fail_memory(err, "tokenizer.json", b.len)
@@ -154,8 +155,8 @@ enum fm_status fm_tokenizer_write_config(const struct fm_tokenizer *t, const cha
                   "  \"add_bos_token\": %s,\n  \"add_eos_token\": %s,\n  \"clean_up_tokenization_spaces\": false,\n"
                   "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n",
                   flag(t->add_bos), flag(t->add_eos));
-    enum fm_status st = b.failed ? fm_fail_memory(err, "tokenizer_config.json", b.len)
-                                 : fm_write_file(path, b.data, b.len, err);
+    enum fm_status st =
+        b.failed ? fm_fail_memory(err, "tokenizer_config.json", b.len) : fm_write_file(path, b.data, b.len, err);
     fm_buf_release(&b);
     return st;
 }
