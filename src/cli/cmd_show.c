@@ -51,6 +51,16 @@ static int list_properties(const struct fm_model_info *i, struct property *p)
     return n;
 }
 
+static void print_count(uint64_t n)
+{
+    printf("%" PRIu64, n);
+    if (n >= 1000000000)
+        printf(" (%.4g billion)", (double)n * 1e-9);
+    else if (n >= 1000000)
+        printf(" (%.4g million)", (double)n * 1e-6);
+    putchar('\n');
+}
+
 static void print_line(const struct property *p)
 {
     char size[16];

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,14 +83,14 @@ static const char *shipped_model(void)
 {
     static const char *const places[] = {"../models", "../../models", "../share/fathom/models", NULL};
     static char path[PATH_MAX];
-    char exe[PATH_MAX];
+    char exe[PATH_MAX], candidate[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n <= 0) return NULL;
     exe[n] = 0;
     *strrchr(exe, '/') = 0;
     for (const char *const *p = places; *p; p++) {
-        int len = snprintf(path, sizeof path, "%s/%s/default.gguf", exe, *p);
-        if (len > 0 && (size_t)len < sizeof path && access(path, F_OK) == 0) return path;
+        int len = snprintf(candidate, sizeof candidate, "%s/%s/default.gguf", exe, *p);
+        if (len > 0 && (size_t)len < sizeof candidate && realpath(candidate, path)) return path;
     }
     return NULL;
 }
