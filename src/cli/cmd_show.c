@@ -70,7 +70,7 @@ static void print_line(const struct property *p)
         printf("%s\n", p->text ? p->text : "-");
         break;
     case COUNT:
-        printf("%" PRIu64 "\n", p->count);
+        print_count(p->count);
         break;
     case BYTES:
         printf("%" PRIu64 " (%s)\n", p->count, fm_bytes_text(p->count, size));
