@@ -18,6 +18,7 @@ command python3 python3
 command gnuplot gnuplot-nox
 command zstd zstd
 library cmocka libcmocka-dev
+python_module pip python3-pip
 clang_runtime - libclang-rt-14-dev
 '
 
@@ -27,6 +28,7 @@ is_there() { # kind name
     case $1 in
     command) command -v "$2" >/dev/null ;;
     library) pkg-config --exists "$2" 2>/dev/null ;;
+    python_module) python3 -c "import importlib.util as u, sys; sys.exit(not u.find_spec('$2'))" 2>/dev/null ;;
     clang_runtime) command -v clang >/dev/null && [ -n "$(find "$(clang --print-runtime-dir)" -name '*fuzzer*' 2>/dev/null)" ] ;;
     esac
 }
