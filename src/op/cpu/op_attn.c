@@ -24,9 +24,10 @@
 enum {
     BLOCK = FM_KV_BLOCK,
     SPAN = 8 * BLOCK, /* changes the bits of longer contexts                       */
-    ROWS_MAX = 256,   /* of a tile: enough to make packing of keys cheap           */
-    ROWS_SPLIT = 32,  /* not cut further for the sake of threads                   */
-    GEMV_ROWS = 4,    /* fewer: read keys and values in place, one row at a time   */
+    ROWS_MAX = 256,   /* of a tile: enough to make packing of keys cheap     */
+    ROWS_SPLIT = 32,  /* not cut further for the sake of threads             */
+    HEADS_SPLIT = 8,  /* not either: gemm slows down with fewer rows         */
+    DIAGONAL = 32,    /* rows at a time where the causal edge crosses        */
 };
 
 struct job {
@@ -104,17 +105,12 @@ static void gather_queries(const struct job *j, const struct tile *t, const stru
     k->scale(t->q, j->a->scale, t->m * Dk);
 }
 
-/* p[i0 … m, n] = q·kᵀ */
-static void scores(const struct job *j, const struct tile *t, const struct fm_kernels *k, int i0, int s0, int n)
+/* p[i0 … i1, n] = q·kᵀ */
+static void scores(const struct job *j, const struct tile *t, const struct fm_kernels *k, int i0, int i1, int s0, int n)
 {
     int Dk = j->a->Dk;
-    const float *key = fm_rows_at(t->k, s0) + t->k_head, *q = t->q + (size_t)i0 * Dk;
-    float *p = t->p + (size_t)i0 * BLOCK;
-    if (t->m - i0 < GEMV_ROWS)
-        for (int i = i0; i < t->m; i++, q += Dk, p += BLOCK)
-            k->gemv[FM_F32](p, key, t->k->stride * sizeof(float), q, n, Dk);
-    else
-        k->gemm_f32(t->m - i0, n, Dk, q, Dk, 1, key, 1, (ptrdiff_t)t->k->stride, p, BLOCK, false, t->work);
+    k->gemm_f32(i1 - i0, n, Dk, t->q + (size_t)i0 * Dk, Dk, 1, fm_rows_at(t->k, s0) + t->k_head, 1,
+                (ptrdiff_t)t->k->stride, t->p + (size_t)i0 * BLOCK, BLOCK, false, t->work);
 }
 
 /* Turn row i's scores into weights: the first `seen` of n count, the rest become 0. */
@@ -133,31 +129,28 @@ static void soften(const struct job *j, const struct tile *t, const struct fm_ke
     for (int s = seen; s < n; s++) p[s] = 0;
 }
 
-/* y[i0 … m, Dv] += p·v */
-static void weigh(const struct job *j, const struct tile *t, const struct fm_kernels *k, int i0, int s0, int n)
+/* y[i0 … i1, Dv] += p·v */
+static void weigh(const struct job *j, const struct tile *t, const struct fm_kernels *k, int i0, int i1, int s0, int n)
 {
     int Dv = j->a->Dv;
-    const float *v = fm_rows_at(t->v, s0) + t->v_head, *p = t->p + (size_t)i0 * BLOCK;
-    float *y = t->now.y + (size_t)i0 * Dv;
-    if (t->m - i0 < GEMV_ROWS)
-        for (int s = 0; s < n; s++)
-            for (int i = 0; i < t->m - i0; i++)
-                k->axpy(y + (size_t)i * Dv, p[i * BLOCK + s], v + s * t->v->stride, (size_t)Dv);
-    else
-        k->gemm_f32(t->m - i0, Dv, n, p, BLOCK, 1, v, (ptrdiff_t)t->v->stride, 1, y, Dv, true, t->work);
+    k->gemm_f32(i1 - i0, Dv, n, t->p + (size_t)i0 * BLOCK, BLOCK, 1, fm_rows_at(t->v, s0) + t->v_head,
+                (ptrdiff_t)t->v->stride, 1, t->now.y + (size_t)i0 * Dv, Dv, true, t->work);
 }
 
-/* Keys s0 … s0+63, as far as the tile's rows see them. */
+static inline int min_int(int a, int b) { return a < b ? a : b; }
+
+/* Keys s0 … s0+63, as far as the tile's rows see them.  Rows on the diagonal go a few at a time with the keys that the
+ * last of them sees, the rest at once. */
 static void fold(const struct job *j, const struct tile *t, const struct fm_kernels *k, int s0)
 {
-    int last = t->pos0 + t->n - 1, n = last + 1 - s0 < BLOCK ? last + 1 - s0 : BLOCK;
-    int i0 = s0 > t->pos0 ? (s0 - t->pos0) * t->heads : 0;
-    scores(j, t, k, i0, s0, n);
-    for (int i = i0; i < t->m; i++) {
-        int seen = t->pos0 + i / t->heads + 1 - s0;
-        soften(j, t, k, i, seen < n ? seen : n, n);
+    int all = min_int(t->pos0 + t->n - s0, BLOCK), step = (DIAGONAL + t->heads - 1) / t->heads;
+    for (int r = s0 > t->pos0 ? s0 - t->pos0 : 0, end; r < t->n; r = end) {
+        end = t->pos0 + r + 1 - s0 >= all ? t->n : min_int(r + step, t->n);
+        int i0 = r * t->heads, i1 = end * t->heads, n = min_int(t->pos0 + end - s0, all);
+        scores(j, t, k, i0, i1, s0, n);
+        for (int i = i0; i < i1; i++) soften(j, t, k, i, min_int(t->pos0 + i / t->heads + 1 - s0, n), n);
+        weigh(j, t, k, i0, i1, s0, n);
     }
-    weigh(j, t, k, i0, s0, n);
 }
 
 /* Fold a span into t->now, from nothing.  Rows before the span keep max = −inf. */
@@ -288,7 +281,7 @@ static void choose_tiles(struct job *j)
     while ((j->n_tiles = count_tiles(j)) < 3 * threads && j->rows * j->heads > ROWS_SPLIT && j->rows > 1)
         j->rows = (j->rows + 1) / 2;
     j->n_spans = choose_spans(j);
-    while (!j->n_spans && (j->n_tiles = count_tiles(j)) < threads && j->heads > GEMV_ROWS)
+    while (!j->n_spans && (j->n_tiles = count_tiles(j)) < threads && j->heads > HEADS_SPLIT)
         j->heads = (j->heads + 1) / 2;
 }
 

@@ -9,7 +9,7 @@
 
 #include "op/cpu/backend.h"
 
-enum { BLOCK = FM_KV_BLOCK, ROWS_MAX = 256 };
+enum { BLOCK = FM_KV_BLOCK, ROWS_MAX = 256, DIAGONAL = 32 };
 
 struct job {
     struct fm_ctx *c;
@@ -64,50 +64,69 @@ static void begin_run(const struct job *j, const struct run *r, const struct fm_
     k->scale(r->q, j->a->scale, r->m * Dk);
 }
 
-/* p = exp(q·kᵀ − lse), 0 for keys after the row; rows i0 … of the run. */
-static void weights(const struct job *j, const struct run *r, const struct fm_kernels *k, const float *key, int i0,
-                    int s0, int n)
+/* Rows i0 … i1−1 of the run against keys s0 … s0+n−1. */
+struct part {
+    int i0, i1, s0, n;
+};
+
+static float *row_at(const struct fm_rows *r, int s, int hk) { return fm_rows_at(r, s) + hk * r->head; }
+
+/* p = exp(q·kᵀ − lse), 0 for keys after the row */
+static void weights(const struct job *j, const struct run *r, const struct part *x, const struct fm_kernels *k)
 {
     int Dk = j->a->Dk;
-    k->gemm_f32(r->m - i0, n, Dk, r->q + (size_t)i0 * Dk, Dk, 1, key, 1, (ptrdiff_t)j->k[r->seq].stride,
-                r->p + i0 * BLOCK, BLOCK, false, r->work);
-    for (int i = i0; i < r->m; i++) {
+    k->gemm_f32(x->i1 - x->i0, x->n, Dk, r->q + (size_t)x->i0 * Dk, Dk, 1, row_at(&j->k[r->seq], x->s0, r->hk), 1,
+                (ptrdiff_t)j->k[r->seq].stride, r->p + x->i0 * BLOCK, BLOCK, false, r->work);
+    for (int i = x->i0; i < x->i1; i++) {
         float *p = r->p + i * BLOCK, lse = j->lse[(size_t)(r->row0 + i) * j->a->H + r->h];
-        int seen = r->r0 + i + 1 - s0 < n ? r->r0 + i + 1 - s0 : n;
+        int seen = r->r0 + i + 1 - x->s0 < x->n ? r->r0 + i + 1 - x->s0 : x->n;
         k->exp_sum(p, p, (size_t)seen, lse);
-        memset(p + seen, 0, (size_t)(n - seen) * sizeof(float));
+        for (int s = seen; s < x->n; s++) p[s] = 0;
     }
 }
 
 /* dz = p ⊙ (dy·vᵀ − delta) */
-static void score_grads(const struct job *j, const struct run *r, const struct fm_kernels *k, const float *value,
-                        int i0, int n)
+static void score_grads(const struct job *j, const struct run *r, const struct part *x, const struct fm_kernels *k)
 {
-    k->gemm_f32(r->m - i0, n, j->a->Dv, r->dy + i0 * r->ldy, (ptrdiff_t)r->ldy, 1, value, 1,
-                (ptrdiff_t)j->v[r->seq].stride, r->dz + i0 * BLOCK, BLOCK, false, r->work);
-    for (int i = i0; i < r->m; i++) {
-        float *dz = r->dz + i * BLOCK, delta = r->delta[i];
-        const float *p = r->p + i * BLOCK;
-        for (int s = 0; s < n; s++) dz[s] = p[s] * (dz[s] - delta);
+    k->gemm_f32(x->i1 - x->i0, x->n, j->a->Dv, r->dy + x->i0 * r->ldy, (ptrdiff_t)r->ldy, 1,
+                row_at(&j->v[r->seq], x->s0, r->hk), 1, (ptrdiff_t)j->v[r->seq].stride, r->dz + x->i0 * BLOCK, BLOCK,
+                false, r->work);
+    for (int i = x->i0; i < x->i1; i++) {
+        float *restrict dz = r->dz + i * BLOCK, delta = r->delta[i];
+        const float *restrict p = r->p + i * BLOCK;
+        for (int s = 0; s < x->n; s++) dz[s] = p[s] * (dz[s] - delta);
     }
 }
 
-/* Everything that keys s0 … s0+n−1 have to do with the run's rows. */
+/* Everything that a part's rows and keys have to do with each other. */
+static void fold_part(const struct job *j, const struct run *r, const struct part *x, const struct fm_kernels *k)
+{
+    int Dk = j->a->Dk, Dv = j->a->Dv, m = x->i1 - x->i0, n = x->n;
+    const struct fm_rows *dk = &j->dk[r->seq], *dv = &j->dv[r->seq];
+    const float *p = r->p + x->i0 * BLOCK, *dz = r->dz + x->i0 * BLOCK;
+    weights(j, r, x, k);
+    k->gemm_f32(n, Dv, m, p, 1, BLOCK, r->dy + x->i0 * r->ldy, (ptrdiff_t)r->ldy, 1, row_at(dv, x->s0, r->hk),
+                (ptrdiff_t)dv->stride, true, r->work);
+    score_grads(j, r, x, k);
+    k->gemm_f32(m, Dk, n, dz, BLOCK, 1, row_at(&j->k[r->seq], x->s0, r->hk), (ptrdiff_t)j->k[r->seq].stride, 1,
+                r->dq + x->i0 * r->ldq, (ptrdiff_t)r->ldq, true, r->work);
+    k->gemm_f32(n, Dk, m, dz, 1, BLOCK, r->q + (size_t)x->i0 * Dk, Dk, 1, row_at(dk, x->s0, r->hk),
+                (ptrdiff_t)dk->stride, true, r->work);
+}
+
+/* Keys s0 … s0+63 and the run's rows.  Rows on the diagonal go a few at a time with the keys that the last of them sees,
+ * the rest at once. */
 static void fold(const struct job *j, const struct run *r, const struct fm_kernels *k, int s0)
 {
-    int Dk = j->a->Dk, Dv = j->a->Dv, last = r->r0 + r->m - 1, n = last + 1 - s0 < BLOCK ? last + 1 - s0 : BLOCK;
-    int i0 = s0 > r->r0 ? s0 - r->r0 : 0, m = r->m - i0;
-    const struct fm_rows *kr = &j->k[r->seq], *vr = &j->v[r->seq], *dkr = &j->dk[r->seq], *dvr = &j->dv[r->seq];
-    const float *key = fm_rows_at(kr, s0) + r->hk * kr->head, *value = fm_rows_at(vr, s0) + r->hk * vr->head;
-    float *dkey = fm_rows_at(dkr, s0) + r->hk * dkr->head, *dvalue = fm_rows_at(dvr, s0) + r->hk * dvr->head;
-    weights(j, r, k, key, i0, s0, n);
-    k->gemm_f32(n, Dv, m, r->p + i0 * BLOCK, 1, BLOCK, r->dy + i0 * r->ldy, (ptrdiff_t)r->ldy, 1, dvalue,
-                (ptrdiff_t)dvr->stride, true, r->work);
-    score_grads(j, r, k, value, i0, n);
-    k->gemm_f32(m, Dk, n, r->dz + i0 * BLOCK, BLOCK, 1, key, (ptrdiff_t)kr->stride, 1, r->dq + i0 * r->ldq,
-                (ptrdiff_t)r->ldq, true, r->work);
-    k->gemm_f32(n, Dk, m, r->dz + i0 * BLOCK, 1, BLOCK, r->q + (size_t)i0 * Dk, Dk, 1, dkey, (ptrdiff_t)dkr->stride,
-                true, r->work);
+    int left = r->r0 + r->m - s0, all = left < BLOCK ? left : BLOCK, i = s0 > r->r0 ? s0 - r->r0 : 0;
+    while (i < r->m) {
+        bool whole = r->r0 + i + 1 - s0 >= all;
+        struct part x = {i, whole || r->m - i < DIAGONAL ? r->m : i + DIAGONAL, s0, 0};
+        int seen = r->r0 + x.i1 - s0;
+        x.n = seen < all ? seen : all;
+        fold_part(j, r, &x, k);
+        i = x.i1;
+    }
 }
 
 static void clear(const struct fm_rows *d, int n, int hk, int width)
