@@ -97,6 +97,7 @@ static enum fm_status run_raw(struct job *j, struct fm_engine *e, struct fm_erro
     double fed = fm_clock();
     if (!st && !fm_signals_pending()) st = fm_session_generate(s, &j->answer.gen, &j->stats, err);
     j->stats.prompt_tokens = (int)n;
+    j->stats.cached_tokens = 0;
     j->stats.prompt_seconds = fed - start;
 out:
     j->interrupted = fm_signals_done();
