@@ -83,6 +83,8 @@ void fm_chat_clear(struct fm_chat *c)
     fm_session_rewind(c->s, 0);
 }
 
+struct fm_session *fm_chat_session(struct fm_chat *c) { return c->s; }
+
 void fm_chat_cancel(struct fm_chat *c) { fm_session_cancel(c->s); }
 
 int fm_chat_length(const struct fm_chat *c) { return fm_session_length(c->s); }

@@ -86,6 +86,7 @@ enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_gene
 enum fm_status fm_info_new(const struct fm_file *f, const struct fm_config *cfg, const char *chat_format,
                            struct fm_model_info **out, struct fm_error *err) FM_MUST_USE;
 
-double fm_seconds(void); /* monotonic */
+struct fm_session *fm_chat_session(struct fm_chat *c); /* to look at in tests */
+double fm_seconds(void);                               /* monotonic          */
 
 #endif
