@@ -133,8 +133,12 @@ static void soften(const struct job *j, const struct tile *t, const struct fm_ke
 static void weigh(const struct job *j, const struct tile *t, const struct fm_kernels *k, int i0, int i1, int s0, int n)
 {
     int Dv = j->a->Dv;
-    k->gemm_f32(i1 - i0, Dv, n, t->p + (size_t)i0 * BLOCK, BLOCK, 1, fm_rows_at(t->v, s0) + t->v_head,
-                (ptrdiff_t)t->v->stride, 1, t->now.y + (size_t)i0 * Dv, Dv, true, t->work);
+    const float *v = fm_rows_at(t->v, s0) + t->v_head, *p = t->p + (size_t)i0 * BLOCK;
+    float *y = t->now.y + (size_t)i0 * Dv;
+    if (i1 - i0 > 1)
+        k->gemm_f32(i1 - i0, Dv, n, p, BLOCK, 1, v, (ptrdiff_t)t->v->stride, 1, y, Dv, true, t->work);
+    else /* the same chains, but each value row is read in one run: it may come from memory */
+        for (int s = 0; s < n; s++) k->axpy(y, p[s], v + s * t->v->stride, (size_t)Dv);
 }
 
 static inline int min_int(int a, int b) { return a < b ? a : b; }

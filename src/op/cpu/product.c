@@ -10,7 +10,6 @@ enum {
     TILE_MAX = 512,          /* rows and columns of a tile                                                          */
     TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                               */
     TILE_STEP = 64,          /* columns come in multiples of this: whole groups of rows for every kernel            */
-    GEMV_ROWS = 4,           /* with fewer rows of A, decoding W once and packing it cost more than decoding it again */
 };
 
 fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt)
@@ -56,10 +55,10 @@ static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p,
         }
 }
 
+/* One row by weights in another format: decoded in registers.  From two rows on a decoded panel is faster. */
 static bool wants_gemv(const struct fm_cpu_product *p, const struct fm_kernels *k)
 {
-    return p->w.data && p->w.fmt != FM_F32 && !p->turned && !p->xq && !p->accumulate && p->m < GEMV_ROWS &&
-           p->a_cs == 1 && k->gemv[p->w.fmt];
+    return p->m == 1 && p->w.data && p->w.fmt != FM_F32 && !p->turned && !p->accumulate && k->gemv[p->w.fmt];
 }
 
 static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
@@ -69,9 +68,7 @@ static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int
         k->gemm_q8[p->w.fmt](p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0,
                              weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k);
     } else if (wants_gemv(p, k)) {
-        for (int m = m0; m < m1; m++)
-            k->gemv[p->w.fmt](p->c + m * p->ldc + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a + m * p->a_rs, n1 - n0,
-                              p->k);
+        k->gemv[p->w.fmt](p->c + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a, n1 - n0, p->k);
     } else if (!p->w.data) {
         gemm_part(c, p, m0, m1, n0, n1, 0, p->k, p->b + n0 * p->b_cs, p->b_rs, p->b_cs, thread);
     } else if (p->w.fmt == FM_F32) { /* used where it lies */
