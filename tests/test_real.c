@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/env.h"
 #include "base/json.h"
@@ -302,6 +304,64 @@ static void test_bits(const char *model, const json_t *c, int V)
     free(ids);
 }
 
+/* ---- SmolLM2: memory ---- */
+
+static void add_up(void *arg, const char *item, uint64_t bytes, bool file_backed)
+{
+    (void)item, (void)file_backed;
+    *(uint64_t *)arg += bytes;
+}
+
+/* Bytes of a line like "VmRSS:  1234 kB" of /proc/self/status; 0 where there is no such thing. */
+static double status_bytes(const char *key)
+{
+    char line[256];
+    unsigned long kb = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, key, strlen(key))) (void)sscanf(line + strlen(key), " %lu", &kb);
+    if (f) (void)fclose(f);
+    return 1024.0 * (double)kb;
+}
+
+/* In a process of its own: what a full context makes resident against the plan. */
+static int use_a_full_context(const char *model)
+{
+    struct fm_error err;
+    struct fm_session *s;
+    struct fm_engine_options o = {.threads = 2, .ctx = 512};
+    static int32_t ids[512];
+    uint64_t plan = 0;
+    double before = status_bytes("VmRSS:");
+    o.model = model;
+    must(fm_memory_plan(&o, add_up, &plan, &err), &err);
+    struct fm_engine *e = engine(model, o);
+    must(fm_session_new(e, 0, &s, &err), &err);
+    for (int i = 0; i < 512; i++) ids[i] = 100 + 89 * i % 40000;
+    must(fm_session_feed(s, ids, 512, NULL, &err), &err);
+    double now = status_bytes("VmRSS:") - before, peak = status_bytes("VmHWM:") - before,
+           room = 0.05 * (double)plan + 16 * 1048576.0;
+    printf("SmolLM2 memory       planned %.1f MB, resident %.1f, at most %.1f\n", (double)plan * 1e-6, now * 1e-6,
+           peak * 1e-6);
+    check(fabs(now - (double)plan) <= room && fabs(peak - (double)plan) <= room, "SmolLM2: memory plan");
+    fm_session_free(s);
+    fm_engine_close(e);
+    return n_failed > 0;
+}
+
+static void test_memory(const char *model)
+{
+    int rc = -1;
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (!child) {
+        rc = use_a_full_context(model);
+        (void)fflush(stdout);
+        _exit(rc);
+    }
+    check(child > 0 && waitpid(child, &rc, 0) == child && rc == 0, "SmolLM2: memory of a full context");
+}
+
 /* The file, fetched when it is not here; NULL when it cannot be had. */
 static const char *smollm2(void)
 {
@@ -328,6 +388,7 @@ static void test_smollm2(void)
     (void)snprintf(path, sizeof path, "%s/logits.json", ORACLE);
     must(fm_json_read(path, &j, &err), &err);
     const json_t *cases = json_object_get(j, "cases");
+    test_memory(model);
     test_cases(model, cases, true);
     test_cases(model, cases, false);
     test_bits(model, json_array_get(cases, 0), (int)fm_json_int(j, "vocab", 0));

@@ -135,7 +135,7 @@ static struct fm_buf story(struct fm_engine *e, struct fm_generation g, struct f
         g.on_text = collect;
         g.arg = &text;
     }
-    if (!g.sampling.repeat) g.sampling = (struct fm_sampling){.top_p = 1, .repeat = 1.3f, .repeat_last = 64};
+    if (g.sampling.repeat <= 0) g.sampling = (struct fm_sampling){.top_p = 1, .repeat = 1.3f, .repeat_last = 64};
     ok(fm_session_generate(s, &g, stats, &err));
     fm_buf_str(&text, "");
     fm_text_free(ids);
