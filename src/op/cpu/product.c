@@ -9,6 +9,7 @@
 enum {
     TILE_MAX = 512,          /* rows and columns of a tile                                                          */
     TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                               */
+    TILES_EACH = 3,          /* tiles per thread: fewer wait for the slowest, more pack more often                  */
     TILE_STEP = 64,          /* columns come in multiples of this: whole groups of rows for every kernel            */
 };
 
@@ -138,7 +139,7 @@ void fm_cpu_products(struct fm_ctx *c, int n)
         macs += (double)p->m * p->n * p->k;
         if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
     }
-    double tile = macs / (4 * be->n_threads);
+    double tile = be->n_threads > 1 ? macs / (TILES_EACH * be->n_threads) : macs;
     int tiles = 0;
     for (int i = 0; i < n; i++) {
         struct fm_cpu_product *p = &be->products[i];
