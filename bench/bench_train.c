@@ -150,7 +150,7 @@ static void run_shape(const struct bench *b, const struct fm_preset_row *p)
 {
     struct shape *s = fm_calloc(1, sizeof *s);
     struct fm_counts n;
-    int micro = 4096 / p->seq;
+    int micro = 2048 / p->seq;
     if (!s) exit(1);
     if (micro > p->batch) micro = p->batch;
     while (p->batch % micro) micro--;
