@@ -23,6 +23,7 @@
 
 static struct fm_error err;
 static char model_path[64], plain_path[64]; /* with and without a chat template */
+static char folder_path[64];                /* the first one in Hugging Face layout */
 
 static inline void ok(enum fm_status st)
 {
@@ -88,6 +89,19 @@ static inline void fill(struct fm_config *cfg, struct fm_weights *w, struct fm_b
     fm_tokenizer_close(t);
 }
 
+/* What a folder needs beside config.json and weights. */
+static inline void write_text_files(const char *folder)
+{
+    char path[128];
+    struct fm_tokenizer *t = tiny_tokenizer();
+    (void)snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    ok(fm_tokenizer_write_json(t, path, &err));
+    (void)snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    ok(fm_tokenizer_write_config(t, path, TEMPLATE, &err));
+    fm_tokenizer_close(t);
+}
+
+/* path ends in .gguf, or names a folder */
 static inline void write_model(const char *path, bool chat)
 {
     static const char config[] =

@@ -356,6 +356,71 @@ static void without_a_format_text_grows(void **state)
     fm_engine_close(e);
 }
 
+/* The same weights, tokenizer and template as a folder. */
+static void a_folder_speaks_like_its_gguf(void **state)
+{
+    (void)state;
+    struct fm_engine *e = engine((struct fm_engine_options){.ctx = 200}),
+                     *f = engine((struct fm_engine_options){.ctx = 200, .model = folder_path});
+    struct fm_chat *c = chat(e, NULL, NULL), *d = chat(f, NULL, NULL);
+    struct fm_generation_stats st;
+    struct fm_buf one = say(c, "the cat sat", &st), two = say(d, "the cat sat", &st);
+    assert_string_equal(fm_chat_format_name(d), "chatml");
+    assert_string_equal(one.data, two.data);
+    fm_buf_release(&one);
+    fm_buf_release(&two);
+    fm_chat_free(c);
+    fm_chat_free(d);
+    fm_engine_close(e);
+    fm_engine_close(f);
+}
+
+struct talker {
+    struct fm_engine *e;
+    uint64_t seed;
+    float *logits;
+};
+
+static void *talk(void *arg)
+{
+    struct talker *t = arg;
+    struct fm_error mine;
+    struct fm_session *s;
+    int32_t ids[120];
+    some_ids(ids, 120, t->seed);
+    enum fm_status st = fm_session_new(t->e, 0, &s, &mine);
+    if (st) return NULL;
+    for (int i = 0; i < 120 && !st; i += 8) st = fm_session_feed(s, ids + i, 8, NULL, &mine);
+    if (!st) memcpy(t->logits, fm_session_logits(s), row_bytes(t->e));
+    fm_session_free(s);
+    return NULL;
+}
+
+/* Sessions of one engine on several threads: each as if alone. */
+static void sessions_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    struct fm_engine *e = engine((struct fm_engine_options){.ctx = 200});
+    struct talker t[N], alone[N];
+    pthread_t threads[N];
+    for (int i = 0; i < N; i++) {
+        t[i] = alone[i] = (struct talker){.e = e, .seed = (uint64_t)i};
+        assert_non_null(t[i].logits = calloc(1, row_bytes(e)));
+        assert_non_null(alone[i].logits = malloc(row_bytes(e)));
+        (void)talk(&alone[i]);
+    }
+    for (int i = 0; i < N; i++) assert_int_equal(pthread_create(&threads[i], NULL, talk, &t[i]), 0);
+    for (int i = 0; i < N; i++) {
+        (void)pthread_join(threads[i], NULL);
+        assert_memory_equal(t[i].logits, alone[i].logits, row_bytes(e));
+        free(t[i].logits);
+        free(alone[i].logits);
+    }
+    assert_int_equal(e->kv.reserved_bytes, 0);
+    fm_engine_close(e);
+}
+
 /* ---- models that are none ---- */
 
 static void cut_files_are_refused(void **state)
@@ -553,6 +618,9 @@ static int write_models(void **state)
     (void)snprintf(plain_path, sizeof plain_path, "/tmp/fathom-run-%d-plain.gguf", (int)getpid());
     write_model(model_path, true);
     write_model(plain_path, false);
+    (void)snprintf(folder_path, sizeof folder_path, "/tmp/fathom-run-%d-folder", (int)getpid());
+    write_model(folder_path, true);
+    write_text_files(folder_path);
     return 0;
 }
 
@@ -561,7 +629,13 @@ static int remove_models(void **state)
     (void)state;
     (void)unlink(model_path);
     (void)unlink(plain_path);
-    return 0;
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
+    for (int i = 0; i < 4; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, "%s/%s", folder_path, files[i]);
+        (void)unlink(path);
+    }
+    return rmdir(folder_path);
 }
 
 int main(int argc, char **argv)
@@ -579,6 +653,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_cancelled_answer_is_kept),
         cmocka_unit_test(a_full_conversation_says_so),
         cmocka_unit_test(without_a_format_text_grows),
+        cmocka_unit_test(a_folder_speaks_like_its_gguf),
+        cmocka_unit_test(sessions_do_not_disturb_each_other),
         cmocka_unit_test(cut_files_are_refused),
         cmocka_unit_test(a_model_without_text_computes),
         cmocka_unit_test(every_allocation_may_fail),
