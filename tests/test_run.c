@@ -498,14 +498,16 @@ static enum fm_status use(long n)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    long n = 1, step = quick ? 7 : 1;
-    enum fm_status st;
-    while ((st = use(n))) {
+    long failed = 0, last = 0;
+    for (long n = 1; n < last + 200; n += quick ? 3 : 1) { /* well behind the last one */
+        enum fm_status st = use(n);
+        if (!st) continue; /* PCRE2 does without its JIT */
         assert_int_equal(st, FM_ERR_MEMORY);
-        n += step;
+        failed++;
+        last = n;
     }
-    assert_true(n > 20);
-    print_message("           %ld allocations\n", n - 1);
+    assert_true(failed > 10);
+    print_message("           %ld of about %ld allocations\n", failed, last);
 }
 
 static void conversations_survive_a_lack_of_memory(void **state)

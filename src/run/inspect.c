@@ -81,11 +81,12 @@ enum fm_status fm_info_new(const struct fm_file *f, const struct fm_config *cfg,
         if (!st) fm_free(rows);
         fm_weights_release(&w, cfg);
     }
+    fill_numbers(f, cfg, i);
+    if (!st && !i->params_total) st = fm_fail_memory(err, "counting parameters", 0); /* the only way to count none */
     if (st) {
         fm_free(i);
         return st;
     }
-    fill_numbers(f, cfg, i);
     i->chat_format = chat_format;
     i->path = memcpy(i + 1, path, n_path);
     i->name = memcpy((char *)(i + 1) + n_path, name, n_name);
