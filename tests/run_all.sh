@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." || exit 1
 build=$1 mode=${2:-}
 limit=900
-[ -z "$mode" ] || limit=120
+[ -z "$mode" ] || limit=300
 case $build in
 /*) BIN=$build/fathom ;;
 *) BIN=$PWD/$build/fathom ;;
