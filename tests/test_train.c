@@ -584,13 +584,13 @@ static void check_export(const char *config, const char *dir)
     (void)run_ok(&o);
     const double want = loss_of_checkpoint(in_dir("%s/checkpoint.fmc", dir)), gguf = loss_of_file(in_dir("%s/model.gguf", dir));
     assert_true(fabs(gguf - want) <= 1e-5 * want); /* llama's RoPE pairs other rows there: rounding may differ */
-    assert_ok(fm_train_export(in_dir("%s", dir), in_dir("%s-hf", dir), NULL, &err), &err);
+    assert_ok(fm_train_export(in_dir("%s", dir), in_dir("%s-hf", dir), NULL, false, &err), &err);
     assert_true(loss_of_file(in_dir("%s-hf", dir)) == want);
     assert_int_equal(access(in_dir("%s-hf/tokenizer.json", dir), F_OK), 0);
-    assert_ok(fm_train_export(in_dir("%s", dir), in_dir("%s/q8.gguf", dir), "q8_0", &err), &err);
+    assert_ok(fm_train_export(in_dir("%s", dir), in_dir("%s/q8.gguf", dir), "q8_0", false, &err), &err);
     assert_true(fabs(loss_of_file(in_dir("%s/q8.gguf", dir)) - want) <= 0.01 * want);
-    assert_error(fm_train_export(in_dir("%s", dir), in_dir("%s/x.gguf", dir), "Q9", &err), FM_ERR_USAGE, &err, "'Q9'");
-    assert_error(fm_train_export(in_dir("none"), in_dir("x.gguf"), NULL, &err), FM_ERR_INPUT, &err, "No such file");
+    assert_error(fm_train_export(in_dir("%s", dir), in_dir("%s/x.gguf", dir), "Q9", false, &err), FM_ERR_USAGE, &err, "'Q9'");
+    assert_error(fm_train_export(in_dir("none"), in_dir("x.gguf"), NULL, false, &err), FM_ERR_INPUT, &err, "No such file");
     struct fm_engine *e = NULL;
     const struct fm_engine_options eo = {.model = in_dir("%s/model.gguf", dir), .threads = 1};
     assert_ok(fm_engine_open(&eo, &e, &err), &err);

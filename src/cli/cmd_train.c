@@ -133,7 +133,7 @@ static enum fm_status finish(const struct job *j, const struct fm_train_result *
     char time[24];
     fm_buf_printf(&model, "%s/model.gguf", j->train.out);
     if (model.failed) return fm_fail_memory(err, "file name", model.len);
-    enum fm_status st = j->type ? fm_train_export(j->train.out, model.data, j->type, err) : FM_OK; /* F32 is there */
+    enum fm_status st = j->type ? fm_train_export(j->train.out, model.data, j->type, false, err) : FM_OK; /* F32 is there */
     if (!st) {
         draw(j);
         fm_note("%" PRId64 " steps, %" PRId64 " tokens in %s; loss %.4f, validation %.4f (%.4f bits per byte)",

@@ -26,7 +26,11 @@ static enum fm_fmt format_of(const struct job *j, const struct fm_binding *b, co
     return b->cols % (int)fm_formats[j->o->fmt].block ? FM_F32 : j->o->fmt;
 }
 
-static bool skipped(const struct fm_binding *b) { return b->flags & FM_BIND_SPLIT_PART; }
+/* Names of MTP blocks follow those of the last layer. */
+static bool skipped(const struct job *j, const struct fm_binding *b)
+{
+    return b->flags & FM_BIND_SPLIT_PART || (j->o->without_mtp && b->layer >= j->cfg->L);
+}
 
 static void declare(struct job *j, const struct fm_binding *b, const struct fm_weights *w)
 {
@@ -68,7 +72,7 @@ static enum fm_status write_tensors(struct job *j, const struct fm_binding *list
 {
     for (int i = 0; i < n; i++) {
         const struct fm_binding *b = &list[i];
-        if (skipped(b)) continue;
+        if (skipped(j, b)) continue;
         const enum fm_fmt fmt = format_of(j, b, w);
         const size_t bytes = (size_t)fm_format_bytes(fmt, (uint64_t)b->rows * (uint64_t)b->cols);
         const bool stacked = j->gguf && b->expert >= 0;
@@ -96,7 +100,9 @@ static enum fm_status plan_buffers(struct job *j, const struct fm_binding *list,
 static enum fm_status write_config(const struct job *j, const char *folder, struct fm_error *err)
 {
     struct fm_buf path = {0};
-    json_t *cfg = fm_config_to_json(j->cfg);
+    struct fm_config copy = *j->cfg;
+    if (j->o->without_mtp) copy.n_mtp = 0;
+    json_t *cfg = fm_config_to_json(&copy);
     if (cfg && j->o->fmt != FM_F32)
         json_object_set_new(cfg, "torch_dtype", json_string(j->o->fmt == FM_BF16 ? "bfloat16" : "float16"));
     char *text = cfg ? json_dumps(cfg, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
@@ -118,6 +124,7 @@ static enum fm_status write_container(struct job *j, struct fm_weights *w, const
     FM_GOTO(plan_buffers(j, list, n, err));
     if (j->gguf) {
         struct fm_config cfg = *j->cfg;
+        if (j->o->without_mtp) cfg.n_mtp = 0;
         cfg.L += cfg.n_mtp; /* block_count includes the MTP blocks */
         fm_config_to_gguf(&cfg, j->writer);
         if (j->o->name) fm_writer_meta_str(j->writer, "general.name", j->o->name, strlen(j->o->name));
@@ -126,7 +133,7 @@ static enum fm_status write_container(struct job *j, struct fm_weights *w, const
     }
     if (j->o->add_text) FM_GOTO(j->o->add_text(j->o->arg, j->writer, err));
     for (int i = 0; i < n; i++)
-        if (!skipped(&list[i])) declare(j, &list[i], w);
+        if (!skipped(j, &list[i])) declare(j, &list[i], w);
     FM_GOTO(fm_writer_begin(j->writer, err));
     FM_GOTO(write_tensors(j, list, n, w, err));
     st = fm_writer_commit(j->writer, err);

@@ -40,14 +40,16 @@ static enum fm_status copy_tokenizer(const struct fm_tokenizer *tk, const char *
 }
 
 enum fm_status fm_export_weights(const struct fm_config *cfg, struct fm_weights *w, const char *tokenizer, const char *to,
-                                 const char *format, const char *name, struct fm_error *err)
+                                 const char *format, const char *name, bool without_mtp,
+                                 struct fm_error *err)
 {
     const enum fm_fmt fmt = fm_format_by_name(format ? format : "F32");
     if (fmt == FM_FMT_COUNT || !fm_formats[fmt].encode)
         return fm_fail(err, FM_ERR_USAGE, "export: format: '%s' cannot be written", format);
     struct fm_tokenizer *tk = NULL;
     FM_TRY(fm_tokenizer_open(tokenizer, NULL, &tk, err));
-    const struct fm_convert o = {.fmt = fmt, .add_text = is_gguf(to) ? add_text : NULL, .arg = tk, .name = name};
+    const struct fm_convert o = {.fmt = fmt, .add_text = is_gguf(to) ? add_text : NULL, .arg = tk, .name = name,
+                                 .without_mtp = without_mtp};
     enum fm_status st = fm_model_write(cfg, w, to, &o, err);
     if (!st && !is_gguf(to)) st = copy_tokenizer(tk, tokenizer, to, err);
     fm_tokenizer_close(tk);
@@ -66,7 +68,8 @@ static enum fm_status load_params(struct fm_checkpoint *k, struct fm_params *p, 
     return fm_checkpoint_read(k, &(struct fm_checkpoint_array){p->p, fm_params_bytes(p)}, 1, err);
 }
 
-enum fm_status fm_train_export(const char *from, const char *to, const char *format, struct fm_error *err)
+enum fm_status fm_train_export(const char *from, const char *to, const char *format, bool without_mtp,
+                               struct fm_error *err)
 {
     struct fm_checkpoint k = {.fd = -1};
     struct fm_params params = {0};
@@ -79,7 +82,7 @@ enum fm_status fm_train_export(const char *from, const char *to, const char *for
     FM_GOTO(fm_checkpoint_open(&k, checkpoint.data, err));
     FM_GOTO(load_params(&k, &params, err));
     fm_export_name(name, sizeof name, fm_json_str(k.head, "preset", ""));
-    FM_GOTO(fm_export_weights(&params.cfg, &params.w, tokenizer.data, to, format, name, err));
+    FM_GOTO(fm_export_weights(&params.cfg, &params.w, tokenizer.data, to, format, name, without_mtp, err));
 out:
     fm_checkpoint_close(&k);
     fm_params_release(&params);

@@ -12,13 +12,14 @@
 
 #include <string.h>
 
+/* clang-format off */
 static const struct fm_preset_row presets[] = {
     {.name = "default", .summary = "DeepSeek-V3 architecture, 7.5 M parameters, 1.9 M active: the shipped model, 100 minutes on 2 cores",
-     .V = 2048, .D = 160, .L = 6, .F = 416, .H = 5, .Rkv = 64, .Dn = 32, .Dr = 16, .Dv = 32,
+     .V = 2048, .D = 160, .L = 6, .F = 416, .H = 5, .Rq = 96, .Rkv = 64, .Dn = 32, .Dr = 16, .Dv = 32,
      .E = 32, .K = 4, .Fe = 64, .n_shared = 1, .n_dense = 1, .n_mtp = 1, .routed_scale = 2,
      .seq = 384, .batch = 16, .lr = 2e-3f, .minutes = 100},
     {.name = "tiny", .summary = "DeepSeek-V3 architecture, 2 M parameters: talks after 2 minutes on 2 cores",
-     .V = 1024, .D = 128, .L = 3, .F = 256, .H = 4, .Rkv = 32, .Dn = 32, .Dr = 16, .Dv = 32,
+     .V = 1024, .D = 128, .L = 3, .F = 256, .H = 4, .Rq = 64, .Rkv = 32, .Dn = 32, .Dr = 16, .Dv = 32,
      .E = 16, .K = 2, .Fe = 64, .n_shared = 1, .n_dense = 1, .n_mtp = 1, .routed_scale = 1.5,
      .seq = 128, .batch = 16, .lr = 3e-3f, .minutes = 2},
     {.name = "tiny-llama", .summary = "Llama architecture of the size of tiny: the yardstick beside it",
@@ -34,6 +35,7 @@ static const struct fm_preset_row presets[] = {
      .V = 4096, .D = 256, .L = 6, .F = 672, .H = 8, .Hkv = 8,
      .seq = 512, .batch = 16, .lr = 1.5e-3f, .minutes = 60},
 };
+/* clang-format on */
 enum { N_PRESETS = sizeof presets / sizeof *presets };
 
 int fm_preset_count(void) { return N_PRESETS; }
@@ -54,8 +56,8 @@ static json_t *llama(const struct fm_preset_row *p)
 
 static json_t *deepseek(const struct fm_preset_row *p)
 {
-    json_t *j = json_pack("{s:s, s:i, s:n, s:i, s:i, s:i, s:i, s:i}", "model_type", "deepseek_v3", "num_key_value_heads", p->H,
-                          "q_lora_rank", "kv_lora_rank", p->Rkv, "qk_nope_head_dim", p->Dn, "qk_rope_head_dim", p->Dr,
+    json_t *j = json_pack("{s:s, s:i, s:o, s:i, s:i, s:i, s:i, s:i}", "model_type", "deepseek_v3", "num_key_value_heads", p->H,
+                          "q_lora_rank", p->Rq ? json_integer(p->Rq) : json_null(), "kv_lora_rank", p->Rkv, "qk_nope_head_dim", p->Dn, "qk_rope_head_dim", p->Dr,
                           "v_head_dim", p->Dv, "num_nextn_predict_layers", p->n_mtp);
     json_t *moe = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:s, s:s}", "n_routed_experts", p->E, "num_experts_per_tok",
                             p->K, "moe_intermediate_size", p->Fe, "n_shared_experts", p->n_shared, "first_k_dense_replace",

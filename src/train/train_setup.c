@@ -16,6 +16,7 @@
 
 enum {
     TOKENIZER_SEED = 4,
+    PATH_ROOM = 64,
     ROWS_TARGET = 2048, /* rows per micro-batch: speed is flat from 1024 to 8192 (bench_train), memory is not */
 };
 static const size_t ARENA_MAX = (size_t)3 << 29; /* 1.5 GiB */
@@ -30,9 +31,8 @@ double fm_trainer_clock(void)
 
 const char *fm_trainer_path(struct fm_trainer *t, const char *name)
 {
-    fm_buf_clear(&t->path);
-    fm_buf_printf(&t->path, "%s/%s", t->dir.data ? t->dir.data : "", name);
-    return t->path.failed ? "" : t->path.data;
+    snprintf(t->path, strlen(t->dir) + PATH_ROOM, "%s/%s", t->dir, name);
+    return t->path;
 }
 
 /* ---- configure ---- */
@@ -40,7 +40,7 @@ const char *fm_trainer_path(struct fm_trainer *t, const char *name)
 static enum fm_status make_folder(struct fm_trainer *t, struct fm_error *err)
 {
     struct stat s;
-    char *p = t->dir.data;
+    char *p = t->dir;
     for (char *q = p + 1; *q; q++)
         if (*q == '/') {
             *q = 0;
@@ -81,8 +81,8 @@ static enum fm_status new_run(struct fm_trainer *t, struct fm_error *err)
     const struct fm_preset_row *p = o->preset ? fm_preset_find(o->preset) : NULL;
     if (o->preset && !p) return fm_fail(err, FM_ERR_USAGE, "train: preset '%s': there is none of that name", o->preset);
     if (p) snprintf(t->preset, sizeof t->preset, "%s", p->name);
-    if (access(fm_trainer_path(t, "checkpoint.fmc"), F_OK) == 0 && !o->plan_only) {
-        (void)fm_fail(err, FM_ERR_USAGE, "train: %s: holds a checkpoint already", t->dir.data);
+    if (!o->plan_only && access(fm_trainer_path(t, "checkpoint.fmc"), F_OK) == 0) {
+        (void)fm_fail(err, FM_ERR_USAGE, "train: %s: holds a checkpoint already", t->dir);
         fm_hint(err, "resume it, or choose another folder");
         return FM_ERR_USAGE;
     }
@@ -107,8 +107,9 @@ static enum fm_status old_run(struct fm_trainer *t, struct fm_checkpoint *k, str
 enum fm_status fm_trainer_configure(struct fm_trainer *t, struct fm_checkpoint *k, struct fm_error *err)
 {
     if (!t->o.out || !t->o.out[0]) return fm_fail(err, FM_ERR_USAGE, "train: no folder for the result was given");
-    fm_buf_str(&t->dir, t->o.out);
-    if (t->dir.failed) return fm_fail_memory(err, "path", strlen(t->o.out));
+    t->dir = fm_strdup(t->o.out);
+    t->path = fm_malloc(strlen(t->o.out) + PATH_ROOM);
+    if (!t->dir || !t->path) return fm_fail_memory(err, "path", strlen(t->o.out));
     if (!t->o.resume) {
         if (!t->o.plan_only) FM_TRY(make_folder(t, err));
         FM_TRY(new_run(t, err));
@@ -289,9 +290,9 @@ static enum fm_status get_tokens(struct fm_trainer *t, const struct fm_tokenizer
     enum fm_status st = fm_tokens_open(&t->tokens, fm_trainer_path(t, "tokens.bin"), &why);
     if (!st && t->tokens.corpus_sum == t->corpus_sum && t->tokens.tokenizer_sum == t->tokenizer_sum) return FM_OK;
     if (!st) fm_tokens_close(&t->tokens);
-    if (st && access(t->path.data, F_OK) == 0) fm_log(FM_LOG_WARN, "%s; the corpus is encoded again", why.message);
+    if (st && access(t->path, F_OK) == 0) fm_log(FM_LOG_WARN, "%s; the corpus is encoded again", why.message);
     if (t->o.n_paths > 0) return encode(t, tk, eot, err);
-    (void)fm_fail(err, FM_ERR_INPUT, "resume: %s: missing or not of this run", t->path.data);
+    (void)fm_fail(err, FM_ERR_INPUT, "resume: %s: missing or not of this run", t->path);
     fm_hint(err, "give the corpus again, so that it can be encoded");
     return FM_ERR_INPUT;
 }
@@ -335,10 +336,10 @@ enum fm_status fm_trainer_prepare_text(struct fm_trainer *t, struct fm_error *er
     FM_GOTO(get_tokenizer(t, err));
     FM_GOTO(fm_tokenizer_open(fm_trainer_path(t, "tokenizer.json"), NULL, &tk, err));
     const int32_t eot = separator_of(tk);
-    if (eot < 0) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "train: %s: has no token that ends a text", t->path.data));
+    if (eot < 0) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "train: %s: has no token that ends a text", t->path));
     if (!t->o.resume) FM_GOTO(read_shape(t, fm_tokenizer_size(tk), eot, err)); /* the vocabulary may be smaller than asked for */
     FM_GOTO(get_tokens(t, tk, eot, err));
-    if (t->tokens.vocab > t->cfg.V) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "train: %s: ids outside the model's vocabulary", t->path.data));
+    if (t->tokens.vocab > t->cfg.V) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "train: %s: ids outside the model's vocabulary", t->path));
     FM_GOTO(measure_tokens(t, tk, eot, err));
     const struct fm_cursor cursor = t->data.cursor;
     FM_GOTO(fm_data_init(&t->data, &t->tokens, t->o.seq, t->extra, (double)t->o.val_fraction, t->o.seed, err));
@@ -399,6 +400,6 @@ void fm_trainer_release(struct fm_trainer *t)
     void *const tables[] = {t->ids, t->pos, t->target, t->target2, t->seqs, t->starts, t->load, t->load_sum,
                             t->load_line, t->rope_freq, t->token_bytes};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) fm_free(tables[i]);
-    fm_buf_release(&t->dir);
-    fm_buf_release(&t->path);
+    fm_free(t->dir);
+    fm_free(t->path);
 }

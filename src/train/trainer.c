@@ -168,7 +168,7 @@ static enum fm_status finish(struct fm_trainer *t, struct fm_error *err)
     fm_buf_str(&tokenizer, fm_trainer_path(t, "tokenizer.json"));
     enum fm_status st = tokenizer.failed ? fm_fail_memory(err, "path", tokenizer.len)
                                          : fm_export_weights(&t->cfg, &t->params.w, tokenizer.data,
-                                                             fm_trainer_path(t, "model.gguf"), "F32", name, err);
+                                                             fm_trainer_path(t, "model.gguf"), "F32", name, false, err);
     fm_buf_release(&tokenizer);
     if (st) return st;
     FM_TRY(emit(t, "export", NULL, err));

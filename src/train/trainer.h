@@ -59,11 +59,11 @@ struct fm_trainer {
     double started;              /* monotonic clock */
     struct fm_train_log line;    /* the last line, for events that repeat it */
     struct fm_train_log_file log;
-    struct fm_buf dir, path;     /* OUT; the last fm_trainer_path */
+    char *dir, *path;            /* OUT; the last fm_trainer_path */
 };
 
 double fm_trainer_clock(void);
-/* OUT/name, valid until the next call; "" when memory is short (the caller's file call then fails). */
+/* OUT/name, valid until the next call; name shorter than 60 bytes. */
 const char *fm_trainer_path(struct fm_trainer *t, const char *name);
 
 /* ---- train_setup.c ---- */
@@ -100,6 +100,7 @@ enum fm_status fm_trainer_restore_arrays(struct fm_trainer *t, struct fm_checkpo
 void fm_export_name(char *name, size_t cap, const char *preset);
 /* Weights in f32 → to (GGUF file or folder), with the tokenizer.json at tokenizer. */
 enum fm_status fm_export_weights(const struct fm_config *cfg, struct fm_weights *w, const char *tokenizer, const char *to,
-                                 const char *format, const char *name, struct fm_error *err) FM_MUST_USE;
+                                 const char *format, const char *name, bool without_mtp,
+                                 struct fm_error *err) FM_MUST_USE;
 
 #endif
