@@ -186,13 +186,6 @@ struct vectors {
     ptrdiff_t rs, cs;
 };
 
-/* Eight rows; past the last of n: the last once more. */
-FM_INLINE void point(const unsigned char *row[8], const void *w, size_t row_bytes, int j, int n)
-{
-    FM_UNROLL
-    for (int i = 0; i < 8; i++) row[i] = (const unsigned char *)w + (size_t)(j + i < n ? j + i : n - 1) * row_bytes;
-}
-
 FM_INLINE void stage8(float *dst, const unsigned char *const row[8], int k, const struct scales *s, cols_fn cols)
 {
     __m256 t[8];
@@ -237,6 +230,42 @@ FM_INLINE void stage_rest(float *dst, const unsigned char *const row[8], int k, 
     if (j < n) stage_tail(dst + 8 * j, row, k + j, n - j, l);
 }
 
+/* Where the rows lie. */
+struct matrix {
+    const void *w;
+    size_t row_bytes;
+    int n;
+};
+
+/* Eight rows from j on; past the last: the last once more. */
+FM_INLINE void point(const unsigned char *row[8], const struct matrix *w, int j)
+{
+    FM_UNROLL
+    for (int i = 0; i < 8; i++)
+        row[i] = (const unsigned char *)w->w + (size_t)(j + i < w->n ? j + i : w->n - 1) * w->row_bytes;
+}
+
+/* dst[g][c][8]: columns k … k+n−1 of groups of eight rows from j on; n <= 32, k a multiple of 32.  One copy per format. */
+typedef void (*stage_fn)(float (*dst)[BLOCK * 8], int groups, const struct matrix *w, int j, int k, int n);
+
+#define STAGE(fmt, bytes, size, scales_of)                                                                             \
+    static void stage_##fmt(float (*dst)[BLOCK * 8], int groups, const struct matrix *w, int j, int k, int n)          \
+    {                                                                                                                  \
+        static const struct loader l = {bytes, size, cols_##fmt, scales_of};                                           \
+        for (int g = 0; g < groups; g++) {                                                                             \
+            const unsigned char *row[8];                                                                               \
+            point(row, w, j + 8 * g);                                                                                  \
+            if (n == BLOCK) stage_block(dst[g], row, k, &l);                                                           \
+            else if (l.elem) stage_rest(dst[g], row, k, n, &l);                                                        \
+        }                                                                                                              \
+    }
+STAGE(f32, 128, 4, NULL)
+STAGE(f16, 64, 2, NULL)
+STAGE(bf16, 64, 2, NULL)
+STAGE(q8_0, Q8_0_BYTES, 0, scales_q8_0)
+STAGE(q4_0, Q4_0_BYTES, 0, scales_q4_0)
+STAGE(q4_1, Q4_1_BYTES, 0, scales_q4_1)
+
 /* acc[g*m + i] = fma over n staged columns, in order.  m and groups are constants where this is inlined. */
 FM_INLINE void chains(int m, int groups, int n, __m256 *acc, float (*w)[BLOCK * 8], const struct vectors *v, int k)
 {
@@ -260,74 +289,80 @@ FM_INLINE void store_upto8(float *p, __m256 v, int n)
     if (n > 0) fm_store_n(p, v, (size_t)n);
 }
 
-/* Rows j … j+8·groups−1 of W (n in all) by m rows of x; c[i*ldc + j …] = or +=. */
-FM_INLINE void rows(int m, int groups, int j, int n, int k, const struct vectors *v, const void *w, size_t row_bytes,
-                    const struct loader *l, float *c, ptrdiff_t ldc, bool load)
+/* Rows j … j+8·groups−1 of W by m rows of x; c[i*ldc + j …] = or +=.  m and groups are constants where inlined. */
+FM_INLINE void rows(int m, int groups, int j, int k, const struct vectors *v, const struct matrix *w, stage_fn stage,
+                    float *c, ptrdiff_t ldc, bool load)
 {
     _Alignas(64) float staged[MAX_GROUPS][BLOCK * 8];
     __m256 acc[MAX_CHAINS];
     FM_UNROLL
     for (int a = 0; a < m * groups; a++) {
         int g = a / m, i = a % m;
-        acc[a] = load ? load_upto8(c + i * ldc + j + 8 * g, n - j - 8 * g) : _mm256_setzero_ps();
+        acc[a] = load ? load_upto8(c + i * ldc + j + 8 * g, w->n - j - 8 * g) : _mm256_setzero_ps();
     }
     for (int p = 0; p < k; p += BLOCK) {
-        int nk = k - p < BLOCK ? k - p : BLOCK;
-        for (int g = 0; g < groups; g++) {
-            const unsigned char *row[8];
-            point(row, w, row_bytes, j + 8 * g, n);
-            if (nk == BLOCK) stage_block(staged[g], row, p, l);
-            else if (!l->scales) stage_rest(staged[g], row, p, nk, l);
-        }
-        chains(m, groups, nk, acc, staged, v, p);
+        int n = k - p < BLOCK ? k - p : BLOCK;
+        stage(staged, groups, w, j, p, n);
+        chains(m, groups, n, acc, staged, v, p);
     }
     FM_UNROLL
     for (int a = 0; a < m * groups; a++) {
         int g = a / m, i = a % m;
-        store_upto8(c + i * ldc + j + 8 * g, acc[a], n - j - 8 * g);
+        store_upto8(c + i * ldc + j + 8 * g, acc[a], w->n - j - 8 * g);
     }
 }
 
-#define GEMV(fmt, bytes, elem, scales)                                                                                 \
+typedef void (*rows_fn)(int j, int k, const struct vectors *v, const struct matrix *w, stage_fn stage, float *c,
+                        ptrdiff_t ldc, bool load);
+
+#define ROWS(m, groups)                                                                                                \
+    static void rows_##m##_##groups(int j, int k, const struct vectors *v, const struct matrix *w, stage_fn stage,     \
+                                    float *c, ptrdiff_t ldc, bool load)                                                \
+    {                                                                                                                  \
+        rows(m, groups, j, k, v, w, stage, c, ldc, load);                                                              \
+    }
+ROWS(1, 8) ROWS(1, 2) ROWS(1, 1)
+ROWS(2, 4) ROWS(2, 1)
+ROWS(3, 3) ROWS(3, 1)
+ROWS(4, 2) ROWS(4, 1)
+ROWS(5, 2) ROWS(5, 1)
+
+/* Per number of rows of x, groups falling: enough chains to hide the latency of fma, few enough for sixteen registers. */
+static const struct {
+    int groups;
+    rows_fn run;
+} variants[FM_AVX2_ROWS][3] = {
+    {{8, rows_1_8}, {2, rows_1_2}, {1, rows_1_1}},
+    {{4, rows_2_4}, {1, rows_2_1}},
+    {{3, rows_3_3}, {1, rows_3_1}},
+    {{2, rows_4_2}, {1, rows_4_1}},
+    {{2, rows_5_2}, {1, rows_5_1}},
+};
+
+/* The most groups of which none would be empty, until all rows are done. */
+static void all_rows(int m, int k, const struct vectors *v, const struct matrix *w, stage_fn stage, float *c, ptrdiff_t ldc,
+                     bool load)
+{
+    for (int j = 0; j < w->n;) {
+        int i = 0;
+        while (w->n - j <= 8 * variants[m - 1][i].groups - 8) i++;
+        variants[m - 1][i].run(j, k, v, w, stage, c, ldc, load);
+        j += 8 * variants[m - 1][i].groups;
+    }
+}
+
+#define GEMV(fmt)                                                                                                      \
     static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k)                    \
     {                                                                                                                  \
-        static const struct loader l = {bytes, elem, cols_##fmt, scales};                                                     \
-        const struct vectors v = {x, 0, 1};                                                                            \
-        int j = 0;                                                                                                     \
-        for (; n - j > 8 * MAX_GROUPS - 8; j += 8 * MAX_GROUPS) rows(1, MAX_GROUPS, j, n, k, &v, w, row_bytes, &l, y, 0, false);                            \
-        for (; n - j > 8; j += 16) rows(1, 2, j, n, k, &v, w, row_bytes, &l, y, 0, false);                             \
-        for (; n - j > 0; j += 8) rows(1, 1, j, n, k, &v, w, row_bytes, &l, y, 0, false);                              \
+        all_rows(1, k, &(struct vectors){x, 0, 1}, &(struct matrix){w, row_bytes, n}, stage_##fmt, y, 0, false);       \
     }
-GEMV(f32, 128, 4, NULL)
-GEMV(f16, 64, 2, NULL)
-GEMV(bf16, 64, 2, NULL)
-GEMV(q8_0, Q8_0_BYTES, 0, scales_q8_0)
-GEMV(q4_0, Q4_0_BYTES, 0, scales_q4_0)
-GEMV(q4_1, Q4_1_BYTES, 0, scales_q4_1)
-
-/* groups: enough chains to hide the latency of fma, few enough for sixteen registers */
-#define GEMM_ROWS(m, groups)                                                                                           \
-    static void rows_##m(int n, int k, const struct vectors *v, const float *w, size_t row_bytes, float *c,            \
-                         ptrdiff_t ldc, bool load)                                                                     \
-    {                                                                                                                  \
-        static const struct loader l = {128, 4, cols_f32, NULL};                                                            \
-        int j = 0;                                                                                                     \
-        for (; n - j > 8 * groups - 8; j += 8 * groups) rows(m, groups, j, n, k, v, w, row_bytes, &l, c, ldc, load);   \
-        for (; n - j > 0; j += 8) rows(m, 1, j, n, k, v, w, row_bytes, &l, c, ldc, load);                              \
-    }
-GEMM_ROWS(1, MAX_GROUPS)
-GEMM_ROWS(2, 4)
-GEMM_ROWS(3, 3)
-GEMM_ROWS(4, 2)
-GEMM_ROWS(5, 2)
+GEMV(f32) GEMV(f16) GEMV(bf16) GEMV(q8_0) GEMV(q4_0) GEMV(q4_1)
 
 void fm_avx2_gemm_rows(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *w,
                        ptrdiff_t w_rs, float *c, ptrdiff_t ldc, bool accumulate)
 {
-    static void (*const fn[])(int, int, const struct vectors *, const float *, size_t, float *, ptrdiff_t, bool) = {
-        rows_1, rows_2, rows_3, rows_4, rows_5};
-    struct vectors v = {a, a_rs, a_cs};
-    fn[m - 1](n, k, &v, w, (size_t)w_rs * sizeof *w, c, ldc, accumulate);
+    all_rows(m, k, &(struct vectors){a, a_rs, a_cs}, &(struct matrix){w, (size_t)w_rs * sizeof *w, n}, stage_f32, c, ldc,
+             accumulate);
 }
 
 void fm_avx2_fill_gemv(struct fm_kernels *k)

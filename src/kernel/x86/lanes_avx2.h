@@ -9,8 +9,17 @@
 
 #define FM_INLINE static inline __attribute__((always_inline))
 
-/* Before a loop of few, constant steps over registers: an array of registers needs constant indices. */
-#ifdef __clang__
+/* Before a loop of few, constant steps over registers: an array of registers needs constant indices.  Not under the
+ * sanitizers, whose checks would be unrolled too (clang then takes minutes). */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FM_UNROLL
+#endif
+#endif
+#if defined(FM_UNROLL) || defined(__SANITIZE_ADDRESS__)
+#undef FM_UNROLL
+#define FM_UNROLL
+#elif defined(__clang__)
 #define FM_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define FM_UNROLL _Pragma("GCC unroll 16")
