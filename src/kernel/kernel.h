@@ -7,7 +7,8 @@
  *   gemm_f32, gemv       each output is ONE chain over k = 0,1,2…: acc = fma(a[k], b[k], acc), starting from +0
  *                        (from C when accumulating).  So gemv, gemm with any M, and K-blocked gemm agree bit for bit,
  *                        and both tiers agree as well (fma is exact everywhere).
- *   gemm_q8              integer dot per block of 32, exact; then the tier's documented order over blocks
+ *   gemm_q8              eight exact integers per block of 32 (lane l: elements 4l … 4l+3), acc[l] = fma(dw·dx, isum[l],
+ *                        acc[l]) over blocks in order, then the fold (Q4_1: + a chain of minima); both tiers agree bit for bit
  *   reductions           eight lanes by index mod 8, folded ((0+4)+(2+6))+((1+5)+(3+7)), tail elements in their lanes;
  *                        the scalar tier emulates the lanes, so both tiers agree bit for bit. */
 #ifndef FM_KERNEL_KERNEL_H
@@ -23,7 +24,8 @@
 enum { FM_GEMM_WORK = 1 << 18 };
 
 /* Activations as int8 blocks: the partner of Q8_0, Q4_0 and Q4_1 in the fast path.
- * Per 32 elements: d = max|x|/127 (f32), q = round-to-nearest-even(x/d), s = d·Σq (for Q4_1's minimum and Q4_0's −8). */
+ * Per 32 elements: d = max|x|/127 (f32), q = round-to-nearest-even(x/d) clamped to ±127, s = d·Σq (for Q4_1's minimum).
+ * |x − d·q| <= d/2 (1 + 2^-15).  A NaN or infinity anywhere in the block makes d and s NaN or infinite: nothing is hidden. */
 struct fm_q8x {
     float d, s;
     int8_t q[32];
@@ -57,7 +59,7 @@ struct fm_kernels {
     /* ---- rows ---- */
     float (*dot)(const float *a, const float *b, size_t n);  /* lanes                                             */
     double (*sumsq)(const float *x, size_t n);               /* Σ x² in double, four lanes mod 4, (0+2)+(1+3)      */
-    float (*max)(const float *x, size_t n);                  /* n >= 1; −inf allowed                              */
+    float (*max)(const float *x, size_t n);                  /* n >= 1; −inf allowed, NaN is passed over          */
     float (*exp_sum)(float *y, const float *x, size_t n, float shift); /* y = exp(x − shift); returns Σy (lanes); y may be x */
     void (*axpy)(float *y, float a, const float *x, size_t n);         /* y = fma(a, x, y)                         */
     void (*scale)(float *y, float a, size_t n);                        /* y *= a                                   */
@@ -66,7 +68,7 @@ struct fm_kernels {
     void (*sigmoid)(float *y, const float *x, size_t n);               /* 1/(1+exp(−x)); y may be x                */
     /* y = w ⊙ x · r, r = 1/sqrt(Σx²/n + eps) (dot lanes, IEEE sqrt and division); w may be NULL (all ones); y may be x */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
-    /* dx = r·(w⊙dy) − x·r³/n·Σ(w⊙dy⊙x), dw += dy⊙x·r; dw or w may be NULL; accumulate: dx += */
+    /* dx = r·(w⊙dy) − x·r³/n·Σ(w⊙dy⊙x), dw += dy⊙x·r; dw or w may be NULL; accumulate: dx += ; dx may be dy or x */
     void (*rms_norm_bwd)(float *dx, float *dw, const float *dy, const float *x, const float *w, size_t n, float eps,
                          bool accumulate);
     void (*silu_mul)(float *y, const float *g, const float *u, size_t n); /* y = g·sigmoid(g)·u; y may be g or u   */
