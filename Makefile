@@ -71,6 +71,15 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
 	$(CC) $(FM_CF) $(CFLAGS) $< $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -lcmocka -o $@
 
+# one program per file in bench/; `make bench` runs the kernels against the limits of this machine
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
+$(BUILD)/bench/%: bench/%.c $(BUILD)/libfathom.a
+	@mkdir -p $(@D)
+	$(CC) $(FM_CF) $(CFLAGS) $< $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -o $@
+
+bench: $(BENCHES)
+	$(BUILD)/bench/bench_kernel
+
 tests: $(TESTS)
 
 check: all tests
@@ -131,6 +140,6 @@ clean:
 	rm -rf $(BUILD)
 
 FORCE:
-.PHONY: all tests check quick pkg-config install fuzz lint format clean FORCE
+.PHONY: all tests bench check quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d)
