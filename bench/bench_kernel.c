@@ -1,6 +1,6 @@
 /* How close the kernels come to the machine: FMA peak and memory bandwidth first, then matrix products against them.
  * Usage: bench_kernel [--csv] [--quick] [--tier NAME].  Each number is the best of several runs, on 1 and 2 threads; threads
- * work on disjoint rows of W (their own copies for gemm), as op/cpu does. */
+ * work on disjoint rows of W, as op/cpu does. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -102,7 +102,7 @@ static void limits(void)
     else printf("%-14s %-16s %7s %10s %-8s %8s\n", "what", "shape", "threads", "best", "", "of limit");
     for (int t = 1; t <= MAX_THREADS; t++) {
         g.peak[t] = NAN; /* where this program knows no peak, the fractions say so */
-        if (FMA_FLOPS && fm_kernels_tier("avx2"))
+        if (FMA_FLOPS > 0 && fm_kernels_tier("avx2"))
             g.peak[t] = (double)t * FMA_ROUNDS * FMA_FLOPS / best_time(t, t, run_peak, NULL) * 1e-9;
         g.read[t] = STREAM_BYTES / best_time(t, STREAM_BYTES >> 20, run_read, NULL) * 1e-9;
         row("fma peak", "", t, g.peak[t], "GFLOP/s", g.peak[t]);
@@ -193,7 +193,7 @@ static void product(enum kind kind, enum fm_fmt fmt, int m, int n, int k)
     static const char *const names[] = {"gemm x.W'", "gemm dy.W", "q8", "gemv"};
     struct product p = {.fmt = fmt, .m = m, .n = n, .k = k, .w_transposed = kind == GEMM_WT};
     char what[32], shape[32];
-    snprintf(what, sizeof what, "%s %s", names[kind], kind <= GEMM_W ? "" : fm_formats[fmt].name);
+    snprintf(what, sizeof what, "%s%s%s", names[kind], kind <= GEMM_W ? "" : " ", kind <= GEMM_W ? "" : fm_formats[fmt].name);
     snprintf(shape, sizeof shape, "%dx%dx%d", m, n, k);
     if (!prepare(&p)) exit(1);
     for (int t = 1; t <= MAX_THREADS; t++) {
