@@ -1,4 +1,9 @@
-/* One job at a time; workers spin for a moment, then sleep on a condition. */
+/* One job at a time; workers spin for a moment, then sleep on a condition.
+ *
+ * The caller works too, and at the end waits only for workers that have entered the job: on a busy machine a worker that the
+ * system has not scheduled yet costs nothing.  A worker enters by counting itself in (active) and then looking whether the job
+ * is still open; the caller closes the job and then looks at the count.  With sequentially consistent order one of the two
+ * sees the other. */
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -23,8 +28,9 @@ struct fm_pool {
     fm_pool_fn fn;
     void *arg;
     int n, grain;
-    atomic_int next;    /* first item nobody has taken */
-    atomic_int running; /* workers that have not finished this job */
+    atomic_int next;   /* first item nobody has taken      */
+    atomic_bool open;  /* may workers enter?               */
+    atomic_int active; /* workers inside                   */
 };
 
 struct worker_arg {
@@ -79,10 +85,11 @@ static void *worker(void *v)
     unsigned seen = 0;
     for (;;) {
         wait_for_job(w.pool, seen);
-        seen++;
+        seen = atomic_load(&w.pool->generation);
         if (atomic_load(&w.pool->quit)) return NULL;
-        take_items(w.pool, w.thread);
-        atomic_fetch_sub_explicit(&w.pool->running, 1, memory_order_release);
+        atomic_fetch_add(&w.pool->active, 1);
+        if (atomic_load(&w.pool->open)) take_items(w.pool, w.thread);
+        atomic_fetch_sub(&w.pool->active, 1);
     }
 }
 
@@ -146,10 +153,11 @@ void fm_parallel_for(struct fm_pool *p, int n, int grain, fm_pool_fn fn, void *a
     p->n = n;
     p->grain = grain > 0 ? grain : 1;
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->running, p->n_threads - 1, memory_order_relaxed);
+    atomic_store(&p->open, true);
     start_job(p);
     take_items(p, 0);
-    for (int spins = 0; atomic_load_explicit(&p->running, memory_order_acquire) > 0; spins++) {
+    atomic_store(&p->open, false);
+    for (int spins = 0; atomic_load(&p->active) > 0; spins++) {
         if (spins < SPINS)
             cpu_relax();
         else
