@@ -37,7 +37,7 @@ struct fm_train_options {
     double minutes;          /* the schedule's length in time: steps are estimated from the first ones   */
     int64_t tokens;          /* … or in tokens                                                           */
     int seq, batch;          /* tokens per sequence, sequences per step; 0: the preset's                 */
-    int micro;               /* sequences per forward/backward; 0: all that fit mem_bytes                */
+    int micro;               /* sequences per forward/backward; 0: chosen from the shape                 */
     float lr;                /* peak; 0: the preset's                                                    */
     enum fm_schedule schedule;
     float warmup, decay;     /* fractions of the run: rise at the start, fall at the end (WSD)           */

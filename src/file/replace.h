@@ -1,4 +1,4 @@
-/* Replacing a file so that a failure leaves the old one intact.  Private to this folder.
+/* Replacing a file so that a failure leaves the old one intact.
  *
  *   PATH.tmp-<pid> ── write … ── fsync ── rename → PATH ── fsync of the folder */
 #ifndef FM_FILE_REPLACE_H
