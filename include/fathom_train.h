@@ -32,7 +32,8 @@ struct fm_train_options {
     const char *tokenizer;   /* tokenizer.json; NULL: learned from the corpus                            */
     int vocab;               /* of a learned tokenizer; 0: the preset's                                  */
     const char *out;         /* folder: checkpoint, log, tokenizer, exported model                       */
-    bool resume;             /* go on from out's checkpoint; other settings must agree with it           */
+    bool resume;             /* go on from out's checkpoint; other settings must agree with it, but steps
+                              * or tokens may change while a WSD schedule is on its plateau            */
     int64_t steps;           /* stop after so many optimiser steps in all; 0: by minutes or tokens       */
     double minutes;          /* the schedule's length in time: steps are estimated from the first ones   */
     int64_t tokens;          /* … or in tokens                                                           */

@@ -241,6 +241,27 @@ static void test_kill(void **state)
     }
 }
 
+/* On the plateau of a WSD schedule a run may be made longer; too near its end it may not be made shorter. */
+static void test_resume_longer(void **state)
+{
+    (void)state;
+    struct fm_train_options o = small_run(deepseek_json, in_dir("longer"));
+    struct fm_train_result r;
+    struct fm_error err;
+    o.schedule = FM_SCHEDULE_WSD;
+    o.on_log = count_lines;
+    o.stop = &stop_flag;
+    stop_after = 6;
+    const struct fm_train_result part = run_ok(&o);
+    assert_true(part.stopped && part.steps > 0 && part.steps < 8);
+    stop_flag = 0;
+    o.resume = true;
+    o.steps = part.steps + 1;
+    assert_error(fm_train_run(&o, &r, &err), FM_ERR_USAGE, &err, "resume: length: it may change on the plateau");
+    o.steps = 20;
+    assert_int_equal(run_ok(&o).steps, 20);
+}
+
 static void test_resume_refused(void **state)
 {
     (void)state;
@@ -637,6 +658,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_micro),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_resume_longer),
         cmocka_unit_test(test_resume_refused),
         cmocka_unit_test(test_nan),
         cmocka_unit_test(test_disk_full),

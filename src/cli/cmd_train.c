@@ -30,7 +30,7 @@ static const struct fm_opt train_rows[] = {
     {0, "config", FM_OPT_TEXT, IN(config), 0, 0, "FILE", "a config.json instead of a preset"},
     {0, "tokenizer", FM_OPT_TEXT, IN(tokenizer), 0, 0, "FILE", "a tokenizer.json (default: learned from the texts)"},
     {0, "vocab", FM_OPT_INT, IN(vocab), 257, 1 << 20, "N", "entries of a learned tokenizer (default: the preset's)"},
-    {0, "resume", FM_OPT_FLAG, IN(resume), 0, 0, NULL, "go on from the checkpoint in the folder"},
+    {0, "resume", FM_OPT_FLAG, IN(resume), 0, 0, NULL, "go on from the checkpoint in the folder; --steps or --tokens may change on WSD's plateau"},
     {0, "steps", FM_OPT_INT64, IN(steps), 1, 1e15, "N", "length of the run in optimiser steps"},
     {0, "minutes", FM_OPT_DOUBLE, IN(minutes), 0.01, 1e7, "X", "or in minutes"},
     {0, "tokens", FM_OPT_INT64, IN(tokens), 1, 1e18, "N", "or in tokens"},

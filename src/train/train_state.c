@@ -31,21 +31,22 @@ static json_t *progress_to_json(const struct fm_trainer *t)
     const struct fm_train_sums *s = &t->sums;
     json_t *loads = json_array();
     for (int i = 0; i < t->n_load; i++) json_array_append_new(loads, json_integer(t->load_sum[i]));
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->step,
-                     "steps_total", (json_int_t)t->plan.steps, "tokens", (json_int_t)t->seen, "epoch",
-                     (json_int_t)t->data.cursor.epoch, "index", (json_int_t)t->data.cursor.index, "seconds",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:o, s:o, s:o, s:o}", "step",
+                     (json_int_t)t->step, "steps_total", (json_int_t)t->plan.steps, "tokens", (json_int_t)t->seen,
+                     "epoch", (json_int_t)t->data.cursor.epoch, "index", (json_int_t)t->data.cursor.index, "seconds",
                      t->seconds + fm_trainer_clock() - t->started, "sum_loss", s->loss, "sum_mtp_loss", s->mtp_loss,
                      "sum_balance_loss", s->balance_loss, "sum_steps", (json_int_t)s->steps, "sum_seconds", s->seconds,
-                     "last_loss", number(t->last_loss), "val_loss", number(t->val_loss), "val_bpb", number(t->val_bpb), "sum_load",
-                     loads);
+                     "last_loss", number(t->last_loss), "val_loss", number(t->val_loss), "val_bpb", number(t->val_bpb),
+                     "sum_load", loads);
 }
 
 static json_t *head_to_json(const struct fm_trainer *t)
 {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "format", "fathom checkpoint", "preset", t->preset, "config",
-                     fm_config_to_json(&t->cfg), "settings", fm_settings_to_json(&t->o), "progress", progress_to_json(t),
-                     "tokens_sum", hex(t->tokens.sum), "corpus_sum", hex(t->corpus_sum), "tokenizer_sum", hex(t->tokenizer_sum),
-                     "n_values", (json_int_t)t->params.n_all);
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "format", "fathom checkpoint", "preset",
+                     t->preset, "config", fm_config_to_json(&t->cfg), "settings", fm_settings_to_json(&t->o),
+                     "progress", progress_to_json(t), "tokens_sum", hex(t->tokens.sum), "corpus_sum",
+                     hex(t->corpus_sum), "tokenizer_sum", hex(t->tokenizer_sum), "n_values",
+                     (json_int_t)t->params.n_all);
 }
 
 /* Moments of buffers do not exist, but equal lengths keep the layout simple. */
@@ -90,6 +91,25 @@ static void progress_from_json(struct fm_trainer *t, const json_t *j)
     t->val_bpb = fm_json_num(j, "val_bpb", NAN);
 }
 
+/* A longer run shares the plateau of a WSD schedule (schedule.h): where both plans ask for the peak rate, N may change. */
+static enum fm_status change_length(struct fm_trainer *t, int64_t steps, int64_t tokens, struct fm_error *err)
+{
+    const int64_t per_step = (int64_t)t->o.seq * t->o.batch, n = steps ? steps : (tokens + per_step - 1) / per_step;
+    const double longer = (double)(n > t->plan.steps ? n : t->plan.steps),
+                 shorter = (double)(n < t->plan.steps ? n : t->plan.steps);
+    const double from = (double)t->o.warmup * longer, to = (1 - (double)t->o.decay) * shorter, now = (double)t->step;
+    if (t->o.schedule != FM_SCHEDULE_WSD || now < from || now > to)
+        return fm_fail(err, FM_ERR_USAGE,
+                       "resume: length: it may change on the plateau of a WSD schedule only, steps %.0f to %.0f here; "
+                       "this is step %.0f",
+                       from, to, now);
+    t->plan.steps = n;
+    t->o.steps = steps;
+    t->o.tokens = steps ? 0 : tokens;
+    t->o.minutes = 0;
+    return FM_OK;
+}
+
 enum fm_status fm_trainer_restore_head(struct fm_trainer *t, const struct fm_checkpoint *k, struct fm_error *err)
 {
     const json_t *head = k->head, *progress = json_object_get(head, "progress");
@@ -98,11 +118,15 @@ enum fm_status fm_trainer_restore_head(struct fm_trainer *t, const struct fm_che
     const char *preset = fm_json_str(head, "preset", "");
     if (t->o.preset && strcmp(t->o.preset, preset))
         return fm_fail(err, FM_ERR_USAGE, "resume: preset: the checkpoint is of '%s', not '%s'", preset, t->o.preset);
+    const int64_t steps = t->o.steps, tokens = t->o.tokens;
+    t->o.steps = t->o.tokens = 0;
     FM_TRY(fm_settings_resume(&t->o, json_object_get(head, "settings"), err));
     snprintf(t->preset, sizeof t->preset, "%s", preset);
     progress_from_json(t, progress);
     if (t->step < 0 || t->plan.steps < 1 || t->seen < 0 || t->data.cursor.epoch < 0 || t->data.cursor.index < 0)
         return malformed(k, "progress is missing", err);
+    if ((steps && steps != t->o.steps) || (!steps && tokens && tokens != t->o.tokens))
+        FM_TRY(change_length(t, steps, tokens, err));
     t->corpus_sum = from_hex(head, "corpus_sum");
     t->tokenizer_sum = from_hex(head, "tokenizer_sum");
     return FM_OK;
