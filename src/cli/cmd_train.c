@@ -216,7 +216,7 @@ enum fm_status fm_cmd_train(struct fm_cli *cli, struct fm_error *err)
         j.train.tokens = unset.tokens;
         j.train.minutes = unset.minutes;
     }
-    if (!j.train.preset && !j.train.config) j.train.preset = "tiny";
+    if (!j.train.preset && !j.train.config && !j.train.resume) j.train.preset = "tiny";
     j.train.paths = (const char *const *)words.v;
     j.train.n_paths = words.n;
     return train(&j, err);
