@@ -71,7 +71,7 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
 	$(CC) $(FM_CF) $(CFLAGS) $< $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -lcmocka -o $@
 
-# one program per file in bench/; `make bench` runs the kernels against the limits of this machine
+# one program per file in bench/; `make bench` measures this machine's limits, products, training and decoding
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 $(BUILD)/bench/%: bench/%.c $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
@@ -79,6 +79,8 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libfathom.a
 
 bench: $(BENCHES)
 	$(BUILD)/bench/bench_kernel
+	$(BUILD)/bench/bench_train d128 d256 d256-l6 tiny default
+	$(BUILD)/bench/bench_decode models/default.gguf
 
 tests: $(TESTS)
 
