@@ -144,4 +144,4 @@ clean:
 FORCE:
 .PHONY: all tests bench check quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d)
