@@ -103,10 +103,14 @@ void fm_session_cancel(struct fm_session *s) { atomic_store(&s->cancel, true); }
 static enum fm_status check_feed(const struct fm_session *s, const int32_t *ids, int n, struct fm_error *err)
 {
     if (n < 0) return fm_fail(err, FM_ERR_USAGE, "feed: %d tokens: negative", n);
-    for (int i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= s->e->model.cfg.V)
-            return fm_fail(err, FM_ERR_USAGE, "feed: token %d at place %d: the vocabulary ends at %d", (int)ids[i], i,
-                           s->e->model.cfg.V - 1);
+    const int V = s->e->model.cfg.V, n_known = s->e->tok ? fm_tokenizer_size(s->e->tok) : 0;
+    for (int i = 0; i < n; i++) {
+        if (ids[i] >= 0 && ids[i] < V) continue;
+        if (ids[i] < 0 || ids[i] >= n_known)
+            return fm_fail(err, FM_ERR_USAGE, "feed: token %d at place %d: the vocabulary ends at %d", (int)ids[i], i, V - 1);
+        return fm_fail(err, FM_ERR_INPUT, "read the text: %s: its tokenizer of %d entries made token %d, its vocabulary has %d",
+                       s->e->info->path, n_known, (int)ids[i], V);
+    }
     if (n <= s->ctx - s->length) return FM_OK;
     enum fm_status st =
         fm_fail(err, FM_ERR_USAGE, "feed: %d tokens after %d: the context holds %d", n, s->length, s->ctx);
