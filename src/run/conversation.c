@@ -46,7 +46,12 @@ static enum fm_status find_format(const char *name, const struct fm_chat_format 
     *out = NULL;
     if (!name || !strcmp(name, "plain")) return FM_OK;
     if ((*out = fm_chat_find(name))) return FM_OK;
-    return fm_fail(err, FM_ERR_USAGE, "chat format '%s': not known", name);
+    struct fm_buf names = {0};
+    for (int i = 0; fm_chat_at(i); i++) fm_buf_printf(&names, "%s%s", i ? ", " : "", fm_chat_name(fm_chat_at(i)));
+    fm_fail(err, FM_ERR_USAGE, "choose a chat format: %.80s: not known", name);
+    if (!names.failed) fm_hint(err, "known are %s", names.data);
+    fm_buf_release(&names);
+    return FM_ERR_USAGE;
 }
 
 enum fm_status fm_chat_new(struct fm_engine *e, int ctx, const char *system, const char *format, struct fm_chat **out,
@@ -195,7 +200,7 @@ enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation 
                                   struct fm_error *err)
 {
     if (!c->n || strcmp(c->messages[c->n - 1].role, "assistant"))
-        return fm_fail(err, FM_ERR_USAGE, "chat: there is no answer to generate again");
+        return fm_fail(err, FM_ERR_USAGE, "generate again: the conversation: it has no answer yet");
     struct fm_chat_message last = c->messages[--c->n];
     enum fm_status st = answer(c, g, stats, err);
     if (st)

@@ -305,7 +305,7 @@ enum fm_status fm_chat_prompt(const struct fm_chat_format *f, const struct fm_ch
     if (!(f->rules & NO_ROLES)) put_front(&r);
     for (size_t i = 0; i < n; i++) FM_TRY(put_message(&r, i, err));
     if (r.any_folded)
-        return fm_fail(err, FM_ERR_USAGE, "chat format %s: the system's text needs a message of the user", f->name);
+        return fm_fail(err, FM_ERR_USAGE, "render the conversation: %s: the system's text needs a message of the user", f->name);
     if (o->generate) fm_prompt_template(out, o->thinking && f->generate_thinking ? f->generate_thinking : f->generate);
     return out->failed ? fm_fail_memory(err, "the prompt", out->text.len) : FM_OK;
 }
