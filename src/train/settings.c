@@ -148,8 +148,8 @@ enum fm_status fm_settings_resume(struct fm_train_options *o, const json_t *stor
         if (!json_is_number(v)) return fm_fail(err, FM_ERR_INPUT, "resume: checkpoint: it has no setting '%s'", s->key);
         assign(&kept, s, v);
         if (!same(o, &dflt, s) && !same(o, &kept, s))
-            return fm_fail(err, FM_ERR_USAGE, "resume: %s: the checkpoint was trained with %.9g, not %.9g", s->key, as_double(&kept, s),
-                           as_double(o, s));
+            return fm_fail(err, FM_ERR_USAGE, "resume: %s: the checkpoint was trained with %.*g, not %.*g", s->key,
+                           s->type == FLOAT ? 6 : 15, as_double(&kept, s), s->type == FLOAT ? 6 : 15, as_double(o, s));
     }
     FM_TRY(fm_settings_check(&kept, err));
     *o = kept;

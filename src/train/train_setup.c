@@ -79,7 +79,11 @@ static enum fm_status new_run(struct fm_trainer *t, struct fm_error *err)
     struct fm_train_options *o = &t->o;
     if (!o->preset == !o->config) return fm_fail(err, FM_ERR_USAGE, "train: give either a preset or a config, not %s", o->preset ? "both" : "none");
     const struct fm_preset_row *p = o->preset ? fm_preset_find(o->preset) : NULL;
-    if (o->preset && !p) return fm_fail(err, FM_ERR_USAGE, "train: preset '%s': there is none of that name", o->preset);
+    if (o->preset && !p) {
+        (void)fm_fail(err, FM_ERR_USAGE, "train: preset '%.80s': there is none of that name", o->preset);
+        fm_hint(err, "--preset help lists them");
+        return FM_ERR_USAGE;
+    }
     if (p) snprintf(t->preset, sizeof t->preset, "%s", p->name);
     if (!o->plan_only && access(fm_trainer_path(t, "checkpoint.fmc"), F_OK) == 0) {
         (void)fm_fail(err, FM_ERR_USAGE, "train: %s: holds a checkpoint already", t->dir);
@@ -110,16 +114,12 @@ enum fm_status fm_trainer_configure(struct fm_trainer *t, struct fm_checkpoint *
     t->dir = fm_strdup(t->o.out);
     t->path = fm_malloc(strlen(t->o.out) + PATH_ROOM);
     if (!t->dir || !t->path) return fm_fail_memory(err, "path", strlen(t->o.out));
-    if (!t->o.resume) {
-        if (!t->o.plan_only) FM_TRY(make_folder(t, err));
-        FM_TRY(new_run(t, err));
-    } else
-        FM_TRY(old_run(t, k, err));
+    FM_TRY(t->o.resume ? old_run(t, k, err) : new_run(t, err));
     t->extra = t->cfg.n_mtp > 0 ? 2 : 1;
     t->n_load = t->cfg.moe.router.E ? (t->cfg.L + t->cfg.n_mtp) * t->cfg.moe.router.E : 0;
     if (t->o.n_paths > 0) FM_TRY(fm_corpus_find(&t->corpus, t->o.paths, t->o.n_paths, err));
     if (!t->o.n_paths && !t->o.resume) return fm_fail(err, FM_ERR_USAGE, "train: no text to train on was given");
-    return FM_OK;
+    return t->o.resume || t->o.plan_only ? FM_OK : make_folder(t, err); /* last: a wrong path leaves no empty folder */
 }
 
 /* ---- memory plan ---- */
