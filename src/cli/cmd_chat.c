@@ -183,6 +183,8 @@ static bool is_blank(const struct fm_buf *text)
 static enum fm_status handle(struct talk *t, struct fm_buf *text, bool block, struct fm_error *err)
 {
     if (text->failed) return fm_fail_memory(err, "the line", text->len);
+    if (text->len && memchr(text->data, 0, text->len))
+        return fm_fail(err, FM_ERR_INPUT, "read a line: standard input: no message holds a NUL");
     if (is_blank(text)) return FM_OK;
     if (!block && text->data[0] == '/') return slash_command(t, text->data, err);
     return answer(t, text->data, err);

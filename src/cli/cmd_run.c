@@ -44,6 +44,12 @@ static enum fm_status read_prompt(struct job *j, const struct fm_words *w, struc
     }
     fm_buf_add(p, "", 0); /* never a NULL text */
     if (p->failed) return fm_fail_memory(err, "the prompt", p->len);
+    const char *nul = j->raw ? NULL : memchr(p->data, 0, p->len);
+    if (nul) {
+        fm_fail(err, FM_ERR_INPUT, "read the prompt: standard input, byte %zu: no message holds a NUL", (size_t)(nul - p->data));
+        fm_hint(err, "--raw continues any bytes");
+        return FM_ERR_INPUT;
+    }
     if (p->len || j->raw) return FM_OK;
     fm_fail(err, FM_ERR_USAGE, "read arguments: fathom run: PROMPT is missing");
     fm_hint(err, "give it as an argument or on standard input");

@@ -1,4 +1,5 @@
 /* fathom: the program.  One row per command; exit codes and the failure line are decided here and nowhere else. */
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -87,6 +88,14 @@ static const struct fm_command *pick_command(struct fm_cli *cli, struct fm_error
     return c;
 }
 
+/* A closed standard stream: take its number with a file that refuses the stream's direction, or the next file opened,
+ * a checkpoint perhaps, would get the number and the messages.  As gnulib's stdopen. */
+static void occupy_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", fd ? O_RDONLY : O_WRONLY);
+}
+
 static void use_utf8(void)
 {
     setlocale(LC_CTYPE, "");
@@ -97,6 +106,7 @@ int main(int argc, char **argv)
 {
     struct fm_error err = {0};
     struct fm_cli cli = {.argc = argc > 0 ? argc - 1 : 0, .argv = argv + 1};
+    occupy_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is noticed when writing */
     use_utf8();
     cli.command = pick_command(&cli, &err);

@@ -59,4 +59,38 @@ failed_well
 t 3 tokenizer train missing-folder --vocab 300 -o t.json
 failed_well
 [ ! -e t.json ] || complain 'a failed training left its output'
+
+# a wrong path leaves no folder behind
+t 3 train --steps 1 -o left-over missing-folder
+[ ! -e left-over ] || complain 'a failed training left an empty folder'
+
+# a tokenizer that is not the model's, and one that cannot be read: the model computes, but cannot talk
+input=
+cp "$golden/qwen3/model.safetensors" folder/
+t 0 tokenizer train -q "$root/src/base" --vocab 1000 -o folder/tokenizer.json
+t 3 run -m folder --raw 'static enum fm_status'
+failed_well
+err_has 'folder: its tokenizer of 1000 entries'
+t 0 logits -m folder --tokens 1
+silent
+printf '{"a":' >folder/tokenizer.json
+t 3 run -m folder --raw 'static enum fm_status'
+failed_well
+t 0 logits -m folder --tokens 1
+silent
+
+# text that a message cannot hold
+t 0 tokenizer train -q "$root/src/base" --vocab 257 -o folder/tokenizer.json
+input='a\0b'
+t 3 run -m folder -n 1
+failed_well
+t 3 chat -q -m folder -n 1
+failed_well
+
+# closed streams: their numbers are not taken by files
+"$BIN" run -m folder --raw -n 1 a <&- >out 2>err || complain "no standard input: exit code $?"
+"$BIN" version >&- 2>err
+same "$?" 4
+"$BIN" run -m missing-folder a 2>&- </dev/null >out
+same "$?" 3
 finish
