@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "kernel/kernel.h"
 #include "op/op.h"
 
 #define EPS 0x1p-24
@@ -100,6 +101,16 @@ static struct fm_mat mat_magnitude(const struct fm_mat *w)
 }
 
 static bool computable(enum fm_fmt f) { return fm_formats[f].decode && fm_formats[f].encode; }
+
+/* Does op/cpu round activations to int8 blocks for this format, unless told to be exact? */
+static bool in_int8(enum fm_fmt f) { return fm_kernels_get(NULL)->gemm_q8[f] != NULL; }
+
+/* k, or the next number of columns that is whole blocks. */
+static int whole(enum fm_fmt f, int k)
+{
+    int block = (int)fm_formats[f].block;
+    return (k + block - 1) / block * block;
+}
 
 /* ---- comparing ---- */
 

@@ -52,8 +52,9 @@ static float *int8_bound(const struct mm *a, const struct fm_mat *wabs, const fl
     return bound;
 }
 
-static void check_matmul(enum fm_fmt f, int T, int N, int K, bool exact)
+static void check_matmul(enum fm_fmt f, int T, int N, int k_min, bool exact)
 {
+    const int K = whole(f, k_min);
     char what[96];
     snprintf(what, sizeof what, "matmul %s %s T=%d N=%d K=%d", fm_formats[f].name, exact ? "exact" : "fast", T, N, K);
     struct mm a = {mat(f, N, K), rnd((size_t)T * (K + 5)), (size_t)K + 5, (size_t)N, T};
@@ -64,7 +65,7 @@ static void check_matmul(enum fm_fmt f, int T, int N, int K, bool exact)
     set_exact(exact);
     run_mm(&g.ref, out, &mag);
     run_all(what, &k, got, want);
-    if (exact || fm_formats[f].block == 1)
+    if (exact || !in_int8(f))
         close_to(what, got[0], want[0], scale, (size_t)T * N, (K + 2) * EPS);
     else
         close_to(what, got[0], want[0], int8_bound(&a, &mag.w, scale, 3 * (2 * K / 32 + 40) * EPS), (size_t)T * N, 1);
@@ -162,9 +163,10 @@ static void run_heads(struct fm_ctx *c, float *const *out, const void *arg)
                         HEAD_ROWS, HEAD_ROW0, HEAD_N, a->H, a->T);
 }
 
-static void check_heads(enum fm_fmt f, int T, int K)
+static void check_heads(enum fm_fmt f, int T, int k_min)
 {
     enum { H = 24 };
+    const int K = whole(f, k_min);
     struct mm_heads a = {mat(f, H * HEAD_ROWS, K), rnd((size_t)T * H * (K + 3)), H, T, (size_t)K};
     struct call k = {run_heads, &a, {(size_t)T * H * HEAD_N}, {NULL}};
     float *got[OUTS], *want[OUTS], *y = filled(k.n[0], NAN);
@@ -180,7 +182,7 @@ static void check_heads(enum fm_fmt f, int T, int K)
     same_bits("matmul_heads equals matmul", got[0], y, k.n[0]);
     /* |x|, |w| < 1.1, so Σ|x·w| < 1.3·K */
     close_to("matmul_heads", got[0], want[0], filled(k.n[0], 1.3f * (float)K), k.n[0],
-             fm_formats[f].block == 1 ? (K + 2) * EPS : 1.0 / 254);
+             in_int8(f) ? 1.0 / 254 : (K + 2) * EPS);
     release_all();
 }
 
@@ -221,15 +223,16 @@ static void run_grouped_dw(struct fm_ctx *c, float *const *out, const void *arg)
 }
 
 /* Each group alone must give the same bits; |x|, |w|, |dy| < 1.1 bounds the sums. */
-static void check_grouped(enum fm_fmt f, const int32_t *start, int E, int N, int K, bool exact)
+static void check_grouped(enum fm_fmt f, const int32_t *start, int E, int N, int k_min, bool exact)
 {
+    const int K = whole(f, k_min);
     struct fm_mat w[16];
     int n = start[E];
     for (int e = 0; e < E; e++) w[e] = mat(f, N, K);
     struct grouped a = {w, NULL, rnd((size_t)n * K), rnd((size_t)n * N), start, E, N, K, false};
     struct call k = {run_grouped, &a, {(size_t)n * N}, {NULL}};
     float *got[OUTS], *want[OUTS], *y = filled((size_t)n * N, NAN);
-    bool fast = !exact && fm_formats[f].block > 1;
+    bool fast = !exact && in_int8(f);
     set_exact(exact);
     run_all("matmul_grouped", &k, got, want);
     close_to("matmul_grouped", got[0], want[0], filled(k.n[0], 1.3f * (float)K), k.n[0],
@@ -285,8 +288,9 @@ static void run_dw(struct fm_ctx *c, float *const *out, const void *arg)
     c->grad->matmul_dw(c, &dw, a->dy, a->lddy, a->x, a->ldx, a->T);
 }
 
-static void check_grad_mm(enum fm_fmt f, int T, int N, int K)
+static void check_grad_mm(enum fm_fmt f, int T, int N, int k_min)
 {
+    const int K = whole(f, k_min);
     size_t nx = (size_t)T * (K + 3), nw = (size_t)N * K;
     struct grad_mm a = {mat(f, N, K), rnd(nx), rnd((size_t)T * (N + 2)), (size_t)K + 3, (size_t)N + 2, T, false};
     struct grad_mm mag = a;

@@ -28,7 +28,7 @@ static void run_embed_bwd(struct fm_ctx *c, float *const *out, const void *arg)
 
 static void test_embed(void)
 {
-    enum { V = 50, T = 300, D = 160 };
+    enum { V = 50, T = 300, D = 256 };
     int32_t *ids = keep(T * sizeof *ids);
     for (int t = 0; t < T; t++) ids[t] = (int32_t)fm_rng_below(&g.rng, V);
     float *got[OUTS], *want[OUTS];

@@ -15,9 +15,12 @@
 #include "base/rng.h"
 #include "file/tensors.h"
 #include "quant/format.h"
+#include "quant/iq_grids.h"
 
 /* A new format with decoder: its line here. */
-static const char *const golden[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"};
+static const char *const golden[] = {"f32",     "f16",    "bf16",   "q8_0",    "q4_0",  "q4_1",  "q5_0",  "q5_1",
+                                     "q2_k",    "q3_k",   "q4_k",   "q5_k",    "q6_k",  "iq4_nl", "iq4_xs", "iq2_xxs",
+                                     "iq2_xs",  "iq2_s",  "iq3_xxs", "iq3_s",  "iq1_s", "iq1_m", "mxfp4", "nvfp4"};
 enum { N_GOLDEN = sizeof golden / sizeof *golden, RANDOM_ROWS = 8, SOURCE_ROWS = 8 };
 
 static uint32_t bits(float x)
@@ -139,7 +142,7 @@ static void test_table(void **state)
 static void test_unaligned(void **state)
 {
     (void)state;
-    enum { N = 96, ROOM = N * 8 + 16 };
+    enum { N = 768, ROOM = N * 8 + 16 };
     float x[N], y[N], first[N];
     struct fm_rng r;
     fm_rng_init(&r, 2);
@@ -161,30 +164,142 @@ static void test_unaligned(void **state)
 }
 
 /* Whatever goes into a block encoder, finite numbers come out; what the block can hold, it holds. */
+static void check_hostile(enum fm_fmt fmt, struct fm_rng *r)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1e38f, -1e38f, 3.4e38f, 1e-40f, -1e-45f, 1, 65504};
+    enum { N_ODD = sizeof odd / sizeof *odd, N = 256 };
+    const struct fm_format *f = &fm_formats[fmt];
+    float x[N] = {0}, w[N], y[N];
+    unsigned char buf[8 * N];
+    f->encode(buf, x, N);
+    f->decode(y, buf, N);
+    for (int i = 0; i < N; i++) assert_true(y[i] == 0);
+    for (int round = 0; round < 300; round++) {
+        uint64_t few = 1 + fm_rng_below(r, N_ODD);
+        for (int i = 0; i < N; i++) {
+            x[i] = odd[fm_rng_below(r, few)];
+            w[i] = odd[fm_rng_below(r, N_ODD)];
+        }
+        if (round % 2 && f->encode_weighted) f->encode_weighted(buf, x, w, N);
+        else f->encode(buf, x, N);
+        f->decode(y, buf, N);
+        for (int i = 0; i < N; i++) assert_true(isfinite(y[i]));
+    }
+}
+
 static void test_hostile_values(void **state)
 {
     (void)state;
-    static const float odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1e38f, -1e38f, 3.4e38f, 1e-40f, -1e-45f, 1, 65504};
-    enum { N_ODD = sizeof odd / sizeof *odd };
-    for (int f = 0; f < FM_FMT_COUNT; f++) {
-        if (!fm_formats[f].encode || fm_formats[f].block == 1) continue;
-        struct fm_rng r;
-        fm_rng_init(&r, 3);
-        for (int round = 0; round < 2000; round++) {
-            float x[32], y[32];
-            unsigned char buf[64];
-            uint64_t few = 1 + fm_rng_below(&r, N_ODD);
-            for (int i = 0; i < 32; i++) x[i] = odd[fm_rng_below(&r, few)];
-            fm_formats[f].encode(buf, x, 32);
-            fm_formats[f].decode(y, buf, 32);
-            for (int i = 0; i < 32; i++) assert_true(isfinite(y[i]));
+    struct fm_rng r;
+    fm_rng_init(&r, 3);
+    for (int f = 0; f < FM_FMT_COUNT; f++)
+        if (fm_formats[f].encode && fm_formats[f].block > 1) check_hostile((enum fm_fmt)f, &r);
+}
+
+/* Decoders take any bytes: blocks of noise at the very end of their buffer (the sanitizers watch). */
+static void test_any_bytes(void **state)
+{
+    (void)state;
+    struct fm_rng r;
+    fm_rng_init(&r, 4);
+    for (int f = 0; f < FM_FMT_COUNT; f++)
+        for (int round = 0; fm_formats[f].decode && round < 200; round++) {
+            size_t bytes = fm_formats[f].block_bytes;
+            unsigned char *b = malloc(bytes);
+            float y[256];
+            assert_non_null(b);
+            for (size_t i = 0; i < bytes; i++) b[i] = round == 0 ? 0xFF : (unsigned char)fm_rng_u64(&r);
+            fm_formats[f].decode(y, b, fm_formats[f].block);
+            free(b);
         }
-        float zero[32] = {0}, y[32];
-        unsigned char buf[64];
-        fm_formats[f].encode(buf, zero, 32);
-        fm_formats[f].decode(y, buf, 32);
-        for (int i = 0; i < 32; i++) assert_true(y[i] == 0);
+}
+
+/* All equal weights are no weights; an element without weight does not disturb the others. */
+static void test_weights(void **state)
+{
+    (void)state;
+    enum { N = 256 };
+    float x[N], ones[N], some[N], y[N];
+    struct fm_rng r;
+    fm_rng_init(&r, 5);
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)fm_rng_normal(&r);
+        ones[i] = 0.25f;
+        some[i] = i % 16 == 5 ? 0 : 1;
     }
+    for (int f = 0; f < FM_FMT_COUNT; f++) {
+        const struct fm_format *fmt = &fm_formats[f];
+        unsigned char a[8 * N], b[8 * N];
+        if (!fmt->encode_weighted) continue;
+        size_t bytes = (size_t)fm_format_bytes((enum fm_fmt)f, N);
+        fmt->encode(a, x, N);
+        fmt->encode_weighted(b, x, ones, N);
+        assert_memory_equal(a, b, bytes);
+        float spoilt[N];
+        memcpy(spoilt, x, sizeof x);
+        double before = 0, after = 0;
+        for (int i = 0; i < N; i++) {
+            if (some[i] == 0) spoilt[i] *= 3;
+        }
+        fmt->encode(a, spoilt, N);
+        fmt->decode(y, a, N);
+        for (int i = 0; i < N; i++) before += (double)some[i] * pow((double)y[i] - (double)x[i], 2);
+        fmt->encode_weighted(a, spoilt, some, N);
+        fmt->decode(y, a, N);
+        for (int i = 0; i < N; i++) after += (double)some[i] * pow((double)y[i] - (double)x[i], 2);
+        if (!(after < before)) fail_msg("%s: weights do not help: %g, %g without", fmt->name, after, before);
+    }
+}
+
+/* ---- grids ---- */
+
+static uint32_t crc32_of(const uint16_t *w, size_t n)
+{
+    uint32_t c = 0xFFFFFFFF;
+    for (size_t i = 0; i < 2 * n; i++) {
+        c ^= w[i / 2] >> i % 2 * 8 & 0xFF;
+        for (int k = 0; k < 8; k++) c = c >> 1 ^ (c & 1 ? 0xEDB88320 : 0);
+    }
+    return ~c;
+}
+
+static void test_grids(void **state)
+{
+    (void)state;
+    static const struct {
+        const uint16_t *w;
+        size_t n;
+        uint32_t crc;
+    } grids[] = {
+        {fm_iq2_xxs_grid, 256, 0xd01c53f2}, {fm_iq2_xs_grid, 512, 0x622e679a}, {fm_iq2_s_grid, 1024, 0xf8ad4e5e},
+        {fm_iq3_xxs_grid, 256, 0x35d54a4a}, {fm_iq3_s_grid, 512, 0x23206141},  {fm_iq1_grid, 2048, 0xa0911588},
+    };
+    for (size_t g = 0; g < sizeof grids / sizeof *grids; g++) {
+        for (size_t i = 1; i < grids[g].n; i++) assert_true(grids[g].w[i - 1] < grids[g].w[i]);
+        assert_int_equal(crc32_of(grids[g].w, grids[g].n), grids[g].crc);
+    }
+}
+
+/* ---- small floats ---- */
+
+static void test_small_floats(void **state)
+{
+    (void)state;
+    for (int c = 0; c < 256; c++) {
+        float x = fm_e4m3_to_f32((uint8_t)c);
+        int e = c >> 3 & 15, m = c & 7;
+        double want = e ? ldexp(8 + m, e - 10) : ldexp(m, -9);
+        if ((c & 0x7F) == 0x7F) assert_true(isnan(x));
+        else assert_true((double)x == (c & 0x80 ? -want : want));
+        if (!isnan(x)) assert_int_equal(fm_f32_to_e4m3(x), c);
+        if (c < 255) assert_true((double)fm_e8m0_to_f32((uint8_t)c) == ldexp(1, c - 127));
+    }
+    assert_true(isnan(fm_e8m0_to_f32(255)) && fm_f32_to_e4m3(NAN) == 0x7F);
+    assert_int_equal(fm_f32_to_e4m3(INFINITY), 0x7E);
+    assert_int_equal(fm_f32_to_e4m3(-1e30f), 0xFE);
+    assert_int_equal(fm_f32_to_e4m3(432), 0x7E - 0); /* half way between 416 and 448: even */
+    assert_int_equal(fm_f32_to_e4m3(0x1p-10f), 0);   /* half way between 0 and the smallest */
+    assert_int_equal(fm_f32_to_e4m3(0x1.8p-9f), 2);
 }
 
 /* Values on the grid of a block come back unchanged. */
@@ -267,19 +382,24 @@ static void test_golden_decode(void **state)
     for (int i = 0; i < N_GOLDEN; i++) check_decode(golden[i]);
 }
 
-/* Sum of the squared errors of one row after encoding and decoding. */
-static double row_error(enum fm_fmt fmt, const float *x, size_t n)
+/* Mean squared error of one row after encoding and decoding; with weights w, weighted by them. */
+static double row_error(enum fm_fmt fmt, const float *x, const float *w, size_t n)
 {
     unsigned char *buf = malloc((size_t)fm_format_bytes(fmt, n));
     float *y = malloc(n * sizeof *y);
     assert_true(buf && y);
-    fm_formats[fmt].encode(buf, x, n);
+    if (w) fm_formats[fmt].encode_weighted(buf, x, w, n);
+    else fm_formats[fmt].encode(buf, x, n);
     fm_formats[fmt].decode(y, buf, n);
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += ((double)y[i] - (double)x[i]) * ((double)y[i] - (double)x[i]);
+    double sum = 0, weight = 0;
+    for (size_t i = 0; i < n; i++) {
+        double wi = w ? (double)w[i] : 1;
+        sum += wi * ((double)y[i] - (double)x[i]) * ((double)y[i] - (double)x[i]);
+        weight += wi;
+    }
     free(buf);
     free(y);
-    return sum;
+    return sum / weight;
 }
 
 static void check_rmse(const char *name, const char *what, double got, double want)
@@ -287,11 +407,26 @@ static void check_rmse(const char *name, const char *what, double got, double wa
     if (!(got <= want * 1.02)) fail_msg("%s, %s: rmse %g, ggml has %g", name, what, got, want);
 }
 
+/* ggml's figures: of all rows, and row by row (NULL: the file has none). */
+static void check_rows(const char *name, enum fm_fmt fmt, const float *x, const float *w, size_t n, double all,
+                       const float *rows)
+{
+    double total = 0;
+    for (size_t r = 0; r < SOURCE_ROWS; r++) {
+        double mean = row_error(fmt, x + r * n, w, n);
+        char what[32];
+        snprintf(what, sizeof what, "row %zu%s", r, w ? ", weighted" : "");
+        if (rows) check_rmse(name, what, sqrt(mean), (double)rows[r]);
+        total += mean;
+    }
+    check_rmse(name, w ? "all rows, weighted" : "all rows", sqrt(total / SOURCE_ROWS), all);
+}
+
 static void check_encode(const char *name)
 {
     struct fm_file *f = open_golden(name);
     enum fm_fmt fmt = fm_format_by_name(name);
-    if (!fm_file_find(f, "source")) {
+    if (!fm_file_find(f, "source") || !fm_formats[fmt].encode) {
         fm_file_close(f);
         return;
     }
@@ -299,16 +434,15 @@ static void check_encode(const char *name)
     size_t n = (size_t)t->shape[1];
     float *x = values(f, "source"), *rmse = values(f, "rmse");
     float *rows = fm_file_find(f, "rmse_rows") ? values(f, "rmse_rows") : NULL;
-    double total = 0;
     assert_int_equal(t->shape[0], SOURCE_ROWS);
-    for (size_t r = 0; r < SOURCE_ROWS; r++) {
-        double sum = row_error(fmt, x + r * n, n);
-        char what[16];
-        snprintf(what, sizeof what, "row %zu", r);
-        if (rows) check_rmse(name, what, sqrt(sum / (double)n), (double)rows[r]);
-        total += sum;
+    check_rows(name, fmt, x, NULL, n, (double)rmse[0], rows);
+    if (fm_formats[fmt].encode_weighted) {
+        float *w = values(f, "imatrix"), *all = values(f, "wrmse_imatrix"), *each = values(f, "wrmse_rows");
+        check_rows(name, fmt, x, w, n, (double)all[0], each + SOURCE_ROWS);
+        free(w);
+        free(all);
+        free(each);
     }
-    check_rmse(name, "all rows", sqrt(total / (double)(n * SOURCE_ROWS)), (double)rmse[0]);
     free(x);
     free(rmse);
     free(rows);
@@ -352,10 +486,65 @@ static void check_round(const struct fm_file *f, const char *name, uint16_t (*to
     free(x);
 }
 
+/* Every code of an 8-bit or smaller format. */
+static void check_values(const struct fm_file *f, const char *name, float (*value)(int))
+{
+    float *want = values(f, name);
+    for (uint64_t i = 0; i < need(f, name)->n_elements; i++)
+        if (!same_value(value((int)i), want[i]))
+            fail_msg("%s[%d]: %a, not %a", name, (int)i, (double)value((int)i), (double)want[i]);
+    free(want);
+}
+
+static float e4m3_value(int c) { return fm_e4m3_to_f32((uint8_t)c); }
+static float e8m0_value(int c) { return fm_e8m0_to_f32((uint8_t)c); }
+
+static float e2m1_value(int c) /* by way of NVFP4, scale 1 */
+{
+    unsigned char b[36] = {0x38, 0x38, 0x38, 0x38, (unsigned char)c};
+    float y[64];
+    fm_formats[FM_NVFP4].decode(y, b, 64);
+    return y[0];
+}
+
+static float mxfp4_scale(int e) /* code 2 is 2 */
+{
+    unsigned char b[17] = {(unsigned char)e, 2};
+    float y[32];
+    fm_formats[FM_MXFP4].decode(y, b, 32);
+    return y[0] * 0.5f;
+}
+
+static float nvfp4_scale(int e) /* code 2 is 1 */
+{
+    unsigned char b[36] = {(unsigned char)e, 0, 0, 0, 2};
+    float y[64];
+    fm_formats[FM_NVFP4].decode(y, b, 64);
+    return y[0];
+}
+
+static void check_small(const struct fm_file *f, const char *name, float limit, uint8_t (*to)(float))
+{
+    const uint8_t *want = need(f, name)->data;
+    float *x = values(f, "round_src");
+    for (uint64_t i = 0; i < need(f, name)->n_elements; i++) {
+        float c = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+        if (!isnan(c) && to(c) != want[i]) fail_msg("%s: %a gives %02x, not %02x", name, (double)x[i], to(c), want[i]);
+    }
+    free(x);
+}
+
 static void test_golden_scalars(void **state)
 {
     (void)state;
     struct fm_file *f = open_golden("scalars");
+    check_values(f, "e4m3_values", e4m3_value);
+    check_values(f, "e8m0_values", e8m0_value);
+    check_values(f, "e2m1_values", e2m1_value);
+    check_values(f, "mxfp4_scale", mxfp4_scale);
+    check_values(f, "nvfp4_scale", nvfp4_scale);
+    check_small(f, "round_e4m3", 448, fm_f32_to_e4m3);
+    check_small(f, "round_e2m1", 6, fm_f32_to_e2m1);
     check_round(f, "round_f16", fm_f32_to_f16, fm_f16_to_f32);
     check_round(f, "round_bf16", fm_f32_to_bf16, fm_bf16_to_f32);
     fm_file_close(f);
@@ -369,6 +558,8 @@ int main(void)
         cmocka_unit_test(test_f16_all_codes), cmocka_unit_test(test_bf16_all_codes), cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_edges),         cmocka_unit_test(test_table),          cmocka_unit_test(test_unaligned),
         cmocka_unit_test(test_hostile_values), cmocka_unit_test(test_exact_blocks),
+        cmocka_unit_test(test_any_bytes),     cmocka_unit_test(test_weights),        cmocka_unit_test(test_grids),
+        cmocka_unit_test(test_small_floats),
         cmocka_unit_test(test_golden_decode), cmocka_unit_test(test_golden_encode),
         cmocka_unit_test(test_golden_scalars),
     };

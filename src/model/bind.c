@@ -21,14 +21,29 @@ static bool shape_fits(const struct fm_tensor *t, const struct fm_binding *b, bo
     return t->n_dims >= 1 && t->n_elements == want && t->shape[t->n_dims - 1] == (uint64_t)b->cols;
 }
 
+/* E8M0 holds scales, F64 would be rounded on every use. */
+static bool supported(enum fm_fmt f)
+{
+    return f < FM_FMT_COUNT && fm_formats[f].decode && f != FM_F64 && f != FM_F8_E4M3 && f != FM_F8_E8M0;
+}
+
+static void hint_supported(struct fm_error *err)
+{
+    char list[300];
+    size_t n = 0;
+    for (int f = 0; f < FM_FMT_COUNT && n < sizeof list; f++)
+        if (supported((enum fm_fmt)f)) n += (size_t)snprintf(list + n, sizeof list - n, " %s", fm_formats[f].name);
+    fm_hint(err, "supported:%s", list);
+}
+
 static enum fm_status check_tensor(const struct fm_tensor *t, const struct fm_binding *b, bool stacked, const char *name,
                                    const struct fm_file *f, struct fm_error *err)
 {
     char why[160];
-    if (t->fmt >= FM_FMT_COUNT || !fm_formats[t->fmt].decode || t->fmt == FM_F64) {
+    if (!supported(t->fmt)) {
         snprintf(why, sizeof why, "format %s is not supported yet", t->type_name);
         (void)bad(t, name, f, err, why);
-        fm_hint(err, "supported: F32 F16 BF16 Q8_0 Q4_0 Q4_1");
+        hint_supported(err);
         return FM_ERR_INPUT;
     }
     if (!shape_fits(t, b, stacked)) {

@@ -15,12 +15,6 @@ enum fm_fmt {
     FM_Q4_0,
     FM_Q4_1,
     FM_F64,
-    /* met in files, listed and sized, not computed with (decode == NULL) */
-    FM_I8,
-    FM_U8,
-    FM_I16,
-    FM_I32,
-    FM_I64,
     FM_Q5_0,
     FM_Q5_1,
     FM_Q2_K,
@@ -41,6 +35,12 @@ enum fm_fmt {
     FM_NVFP4,
     FM_F8_E4M3,
     FM_F8_E8M0,
+    /* met in files, listed and sized, not computed with (decode == NULL) */
+    FM_I8,
+    FM_U8,
+    FM_I16,
+    FM_I32,
+    FM_I64,
     FM_FMT_COUNT
 };
 
@@ -48,6 +48,9 @@ enum fm_fmt {
 typedef void (*fm_decode_fn)(float *dst, const void *src, size_t n);
 /* dst = blocks that approximate src[n]; n a multiple of the block.  Round to nearest even throughout. */
 typedef void (*fm_encode_fn)(void *dst, const float *src, size_t n);
+
+/* The same, making Σ weights·(error)² small: weights[n] >= 0 say how much each element matters (NULL: all the same). */
+typedef void (*fm_encode_weighted_fn)(void *dst, const float *src, const float *weights, size_t n);
 
 struct fm_format {
     const char *name;     /* "Q8_0": what users type and see                              */
@@ -57,6 +60,7 @@ struct fm_format {
     uint32_t block_bytes;
     fm_decode_fn decode;  /* NULL: not computable (yet)                                   */
     fm_encode_fn encode;  /* NULL: cannot be written                                      */
+    fm_encode_weighted_fn encode_weighted; /* NULL: the format has no use for weights     */
 };
 
 extern const struct fm_format fm_formats[FM_FMT_COUNT];
@@ -77,5 +81,12 @@ float fm_f16_to_f32(uint16_t h);
 uint16_t fm_f32_to_f16(float x);
 float fm_bf16_to_f32(uint16_t h);
 uint16_t fm_f32_to_bf16(float x);
+/* E4M3 without infinities ("fn"): largest number 448, to which larger ones are clamped; 0x7F and 0xFF are NaN. */
+float fm_e4m3_to_f32(uint8_t c);
+uint8_t fm_f32_to_e4m3(float x);
+/* 2^(e−127); 255 is NaN. */
+float fm_e8m0_to_f32(uint8_t e);
+/* s ee m: ±{0, 1/2, 1, 3/2, 2, 3, 4, 6}, larger ones clamped; NaN gives 0. */
+uint8_t fm_f32_to_e2m1(float x);
 
 #endif

@@ -1,6 +1,7 @@
 /* y[n] = W[n,K]·x for every format that can be decoded: one fma chain per row, over k in order. */
 #include <math.h>
 
+#include "kernel/decoded.h"
 #include "kernel/scalar/scalar.h"
 
 enum { CHUNK = 256 }; /* elements decoded at a time: a multiple of every block length */
@@ -21,26 +22,18 @@ static void gemv(enum fm_fmt f, float *y, const void *w, size_t row_bytes, const
 }
 
 /* A table slot knows its format by its name only. */
-#define GEMV(name, fmt)                                                                                                \
-    static void name(float *y, const void *w, size_t row_bytes, const float *x, int n, int k)                          \
+#define GEMV(fmt)                                                                                                      \
+    static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k)                    \
     {                                                                                                                  \
-        gemv(fmt, y, w, row_bytes, x, n, k);                                                                           \
+        gemv(FM_##fmt, y, w, row_bytes, x, n, k);                                                                      \
     }
-GEMV(gemv_f32, FM_F32)
-GEMV(gemv_f16, FM_F16)
-GEMV(gemv_bf16, FM_BF16)
-GEMV(gemv_q8_0, FM_Q8_0)
-GEMV(gemv_q4_0, FM_Q4_0)
-GEMV(gemv_q4_1, FM_Q4_1)
-GEMV(gemv_f64, FM_F64)
+GEMV(F32) GEMV(F16) GEMV(BF16) GEMV(Q8_0) GEMV(Q4_0) GEMV(Q4_1)
+FM_DECODED_FORMATS(GEMV)
+
+#define SLOT(fmt) k->gemv[FM_##fmt] = gemv_##fmt;
 
 void fm_scalar_fill_gemv(struct fm_kernels *k)
 {
-    k->gemv[FM_F32] = gemv_f32;
-    k->gemv[FM_F16] = gemv_f16;
-    k->gemv[FM_BF16] = gemv_bf16;
-    k->gemv[FM_Q8_0] = gemv_q8_0;
-    k->gemv[FM_Q4_0] = gemv_q4_0;
-    k->gemv[FM_Q4_1] = gemv_q4_1;
-    k->gemv[FM_F64] = gemv_f64;
+    SLOT(F32) SLOT(F16) SLOT(BF16) SLOT(Q8_0) SLOT(Q4_0) SLOT(Q4_1)
+    FM_DECODED_FORMATS(SLOT)
 }

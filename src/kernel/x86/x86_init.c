@@ -8,6 +8,7 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     if (strcmp(tier, "avx2")) return;
     fm_avx2_fill_gemm(k);
     fm_avx2_fill_gemv(k);
+    fm_avx2_fill_gemv_decoded(k);
     fm_avx2_fill_q8(k);
     fm_avx2_fill_decode(k);
     fm_avx2_fill_reduce(k);

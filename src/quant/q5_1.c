@@ -1,0 +1,37 @@
+/* Q5_1: 32 codes of five bits, one scale and one minimum, 24 bytes.
+ *
+ *   byte 0      2      4       8                     24
+ *        ├ d ───┼ m ───┼ qh ───┼ c16:c0 c17:c1 … c31:c15 ┤      value[j] = d·c[j] + m, rounded once
+ *          f16    f16    u32     high:low nibble; bit j of qh is the fifth bit of c[j]
+ *
+ * Source: spec models.md §9.5.  We differ from ggml in fitting d and m to the error, not to the two ends. */
+#include "quant/fit.h"
+
+enum { BLOCK = 32, BYTES = 24 };
+
+void fm_decode_q5_1(float *dst, const void *src, size_t n)
+{
+    const unsigned char *b = src;
+    for (size_t i = 0; i < n; i += BLOCK, b += BYTES) {
+        float d = fm_f16_to_f32(fm_load_u16(b)), m = fm_f16_to_f32(fm_load_u16(b + 2));
+        for (int j = 0; j < BLOCK; j++) dst[i + j] = d * (float)fm_load_5bit(b + 4, j) + m;
+    }
+}
+
+void fm_encode_w_q5_1(void *dst, const float *src, const float *weights, size_t n)
+{
+    unsigned char *b = dst;
+    for (size_t i = 0; i < n; i += BLOCK, b += BYTES) {
+        struct fm_fit f;
+        int8_t q[BLOCK];
+        float d, m;
+        fm_fit_load(&f, src + i, weights ? weights + i : NULL, BLOCK);
+        fm_fit_affine(f.x, f.w, BLOCK, 31, false, &d, &m);
+        d = fm_store_scale(b, d);
+        m = fm_store_f16(b + 2, m);
+        fm_fit_codes(q, f.x, BLOCK, d, m, 0, 31);
+        fm_store_5bit(b + 4, q);
+    }
+}
+
+void fm_encode_q5_1(void *dst, const float *src, size_t n) { fm_encode_w_q5_1(dst, src, NULL, n); }
