@@ -1,9 +1,9 @@
 /* One job at a time; workers spin for a moment, then sleep on a condition.
  *
- * The caller works too, and at the end waits only for workers that have entered the job: on a busy machine a worker that the
- * system has not scheduled yet costs nothing.  A worker enters by counting itself in (active) and then looking whether the job
- * is still open; the caller closes the job and then looks at the count.  With sequentially consistent order one of the two
- * sees the other. */
+ * The caller works too, and at the end waits only for workers that have entered the job: on a busy machine a worker that
+ * the system has not scheduled yet costs nothing.  A worker enters by counting itself in (active) and then looking
+ * whether the job is still open; the caller closes the job and then looks at the count.  With sequentially consistent
+ * order one of the two sees the other.  A worker that comes so late that the next job is open joins that one. */
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -28,9 +28,9 @@ struct fm_pool {
     fm_pool_fn fn;
     void *arg;
     int n, grain;
-    atomic_int next;   /* first item nobody has taken      */
-    atomic_bool open;  /* may workers enter?               */
-    atomic_int active; /* workers inside                   */
+    atomic_long next;  /* first item nobody has taken; runs past n by a grain per thread */
+    atomic_bool open;  /* may workers enter? */
+    atomic_int active; /* workers inside     */
 };
 
 struct worker_arg {
@@ -58,10 +58,10 @@ static inline void cpu_relax(void)
 static void take_items(struct fm_pool *p, int thread)
 {
     for (;;) {
-        int begin = atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
+        long begin = atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
         if (begin >= p->n) return;
-        int end = begin + p->grain < p->n ? begin + p->grain : p->n;
-        p->fn(p->arg, begin, end, thread);
+        long end = p->n - begin < p->grain ? p->n : begin + p->grain;
+        p->fn(p->arg, (int)begin, (int)end, thread);
     }
 }
 
