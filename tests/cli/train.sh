@@ -60,6 +60,11 @@ if command -v gnuplot >/dev/null; then
     out_has 'step'
     t 4 plot trained -o no-folder/x.svg
     failed_well
+    printf '{"step":1,"loss":2,"event":null}\n' >one.jsonl
+    "$BIN" plot one.jsonl --term dumb >/dev/full 2>err
+    same "$?" 4
+    t 0 plot -q one.jsonl
+    silent
 else
     echo 'SKIP plots: no gnuplot'
 fi
