@@ -161,7 +161,8 @@ enum fm_status fm_chat_new(struct fm_engine *e, int ctx, const char *system /* N
                            const char *format /* NULL: the model's */, struct fm_chat **out, struct fm_error *err) FM_MUST_USE;
 void fm_chat_free(struct fm_chat *c);
 /* Add the user's text and generate the answer; an answer that was cancelled is kept as far as it came.
- * Everything cached that still fits the conversation is reused. */
+ * Everything cached that still fits the conversation is reused.  A conversation longer than the context is FM_ERR_USAGE;
+ * a text without chat format loses its beginning instead. */
 enum fm_status fm_chat_send(struct fm_chat *c, const char *text, const struct fm_generation *g,
                             struct fm_generation_stats *stats, struct fm_error *err) FM_MUST_USE;
 /* Drop the last answer and generate it again. FM_ERR_USAGE when there is none. */

@@ -310,6 +310,23 @@ static void a_cancelled_answer_is_kept(void **state)
     fm_engine_close(e);
 }
 
+/* Without a chat format the text goes on for ever: its beginning is dropped, a quarter of the context stays for the answer. */
+static void a_growing_text_keeps_its_end(void **state)
+{
+    (void)state;
+    struct fm_engine *e = engine((struct fm_engine_options){.deterministic = true, .ctx = 64});
+    struct fm_chat *c = chat(e, NULL, "plain");
+    struct fm_generation_stats st;
+    for (int i = 0; i < 12; i++) {
+        struct fm_buf answer = say(c, "once more, ", &st);
+        assert_true(answer.len > 0);
+        assert_in_range(st.prompt_tokens, 1, 48);
+        fm_buf_release(&answer);
+    }
+    fm_chat_free(c);
+    fm_engine_close(e);
+}
+
 static void a_full_conversation_says_so(void **state)
 {
     (void)state;
@@ -653,6 +670,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sampling_follows_the_seed),
         cmocka_unit_test(a_conversation_reuses_its_cache),
         cmocka_unit_test(a_cancelled_answer_is_kept),
+        cmocka_unit_test(a_growing_text_keeps_its_end),
         cmocka_unit_test(a_full_conversation_says_so),
         cmocka_unit_test(without_a_format_text_grows),
         cmocka_unit_test(a_folder_speaks_like_its_gguf),

@@ -3,7 +3,7 @@
  *   cached   |system|user 1|answer 1|user 2|answer 2 …
  *   wanted   |system|user 1|answer 1|user 2'|           rewind to the first difference, feed the rest
  *
- * Without a chat format the messages are pieces of one growing text. */
+ * Without a chat format the messages are pieces of one growing text, of which the end is kept when the context is full. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -157,6 +157,17 @@ static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g,
     return FM_OK;
 }
 
+/* A growing text outgrows any context: its beginning is dropped by whole quarters of the context, so that the last quarter is
+ * free for the answer and the cache holds good for several turns. */
+static void keep_end(struct fm_ids *ids, int ctx)
+{
+    const size_t quarter = (size_t)ctx / 4, room = 3 * quarter;
+    if (!quarter || ids->n <= room) return;
+    const size_t first = (ids->n - room + quarter - 1) / quarter * quarter;
+    ids->n -= first;
+    memmove(ids->data, ids->data + first, ids->n * sizeof *ids->data);
+}
+
 /* The ids of the prompt that asks for the next answer. */
 static enum fm_status render(const struct fm_chat *c, struct fm_ids *ids, struct fm_error *err)
 {
@@ -168,6 +179,7 @@ static enum fm_status render(const struct fm_chat *c, struct fm_ids *ids, struct
     enum fm_status st = text.failed ? fm_fail_memory(err, "the prompt", text.len)
                                     : fm_tokenizer_encode(t, text.data ? text.data : "", text.len,
                                                           fm_tokenizer_add_bos(t) ? FM_ENCODE_BOS : 0, ids, err);
+    if (!st) keep_end(ids, c->s->ctx);
     fm_buf_release(&text);
     return st;
 }
