@@ -1,0 +1,176 @@
+/* Whole models in every format that can be written: a small random one goes to a GGUF file in that format, is read back
+ * and run, and so is its twin whose weights are the decoded values in F32.  In exact arithmetic both give the same bits,
+ * at once and token by token; formats without an int8 path do so by default, too. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "kernel/kernel.h"
+#include "model/model.h"
+
+enum { T = 11 };
+
+static struct fm_error err;
+static char path[2][64]; /* quantised, its twin */
+
+static void ok(enum fm_status st)
+{
+    if (st) fail_msg("%s", err.message);
+}
+
+static void *need(size_t bytes)
+{
+    void *p = fm_calloc(1, bytes);
+    assert_non_null(p);
+    return p;
+}
+
+/* Widths are multiples of 256, but for the output of attention in V3: such rows stay F32 in formats of 256. */
+static const char llama[] =
+    "{\"model_type\":\"llama\",\"vocab_size\":70,\"hidden_size\":256,\"num_hidden_layers\":1,\"intermediate_size\":512,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-5,"
+    "\"rope_theta\":10000,\"tie_word_embeddings\":false}";
+static const char deepseek[] =
+    "{\"model_type\":\"deepseek_v3\",\"vocab_size\":70,\"hidden_size\":256,\"num_hidden_layers\":2,"
+    "\"intermediate_size\":256,\"num_attention_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-6,"
+    "\"rope_theta\":10000,\"tie_word_embeddings\":false,\"q_lora_rank\":256,\"kv_lora_rank\":256,"
+    "\"qk_nope_head_dim\":16,\"qk_rope_head_dim\":8,\"v_head_dim\":32,\"n_routed_experts\":4,\"num_experts_per_tok\":2,"
+    "\"moe_intermediate_size\":256,\"n_shared_experts\":1,\"first_k_dense_replace\":1,\"n_group\":1,\"topk_group\":1,"
+    "\"norm_topk_prob\":true,\"routed_scaling_factor\":1.5,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\"}";
+
+static void write_random(const char *config, enum fm_fmt fmt)
+{
+    struct fm_config cfg;
+    struct fm_weights w;
+    struct fm_binding *rows;
+    struct fm_rng rng;
+    json_t *j = NULL;
+    int n;
+    fm_rng_init(&rng, 7);
+    ok(fm_json_parse(config, strlen(config), "config", &j, &err));
+    ok(fm_config_from_json(j, "config", &cfg, &err));
+    ok(fm_weights_init(&w, &cfg, &err));
+    ok(fm_bindings_new(&cfg, &w, &rows, &n, &err));
+    for (int i = 0; i < n; i++) {
+        size_t count = (size_t)rows[i].rows * (size_t)rows[i].cols;
+        float *x = need(count * sizeof *x);
+        for (size_t k = 0; k < count; k++) x[k] = rows[i].flags & FM_BIND_NORM ? 1 : 0.1f * (float)fm_rng_normal(&rng);
+        *rows[i].mat = (struct fm_mat){FM_F32, rows[i].rows, rows[i].cols, (size_t)rows[i].cols * sizeof *x, x};
+    }
+    ok(fm_model_write(&cfg, &w, path[0], &(struct fm_convert){.fmt = fmt}, &err));
+    for (int i = 0; i < n; i++) fm_free(rows[i].mat->data);
+    fm_free(rows);
+    fm_weights_release(&w, &cfg);
+    json_decref(j);
+}
+
+static void forward(const struct fm_model *m, struct fm_ctx *c, const struct fm_batch *b, float *logits)
+{
+    float *hidden = need((size_t)(b->T * m->cfg.D) * sizeof *hidden);
+    fm_model_forward(c, &m->cfg, &m->w, m->rope_freq, b, hidden, NULL);
+    fm_model_logits(c, &m->w, logits, hidden, b->T);
+    fm_free(hidden);
+}
+
+/* logits[T,V], `chunk` tokens a step. */
+static float *run(const struct fm_model *m, bool exact, int chunk)
+{
+    struct fm_pool *pool;
+    struct fm_arena dry, arena;
+    void *backend;
+    float *logits = need((size_t)(T * m->cfg.V) * sizeof *logits), *block;
+    struct fm_kv kv = {.blocks = &block, .row = fm_kv_row(&m->cfg)};
+    block = need((size_t)m->cfg.L * FM_KV_BLOCK * kv.row * sizeof *block);
+    ok(fm_pool_new(2, &pool, &err));
+    ok(fm_cpu_backend_new(pool, &backend, &err));
+    for (int at = 0; at < T; at += chunk) {
+        int32_t ids[T], pos[T];
+        int n = T - at < chunk ? T - at : chunk;
+        for (int i = 0; i < n; i++) ids[i] = (at + i) * 13 % m->cfg.V, pos[i] = at + i;
+        struct fm_seq seq = {.n = n, .pos0 = at, .segment_n = T, .kv = &kv};
+        struct fm_batch b = {.T = n, .n_seqs = 1, .seqs = &seq, .ids = ids, .pos = pos};
+        struct fm_ctx c = {.op = &fm_ops_dry, .arena = &dry, .pool = pool, .backend = backend, .exact = exact};
+        fm_arena_init_dry(&dry, "test");
+        forward(m, &c, &b, logits + at * m->cfg.V);
+        ok(fm_arena_init(&arena, "test", dry.peak, &err));
+        c.op = &fm_ops_cpu;
+        c.arena = &arena;
+        forward(m, &c, &b, logits + at * m->cfg.V);
+        if (c.status) fail_msg("%s", c.error.message);
+        fm_arena_release(&arena);
+    }
+    fm_cpu_backend_free(backend);
+    fm_pool_free(pool);
+    fm_free(block);
+    return logits;
+}
+
+static void check_same(const struct fm_model *a, const struct fm_model *b, bool exact, const char *what)
+{
+    size_t n = (size_t)(T * a->cfg.V);
+    for (int chunk = 1; chunk <= T; chunk += T - 1) {
+        float *x = run(a, exact, chunk), *y = run(b, exact, chunk);
+        float size = 0;
+        for (size_t i = 0; i < n; i++) size += y[i] * y[i];
+        if (!(size > 0)) fail_msg("%s: no logits", what); /* NaN, too */
+        if (memcmp(x, y, n * sizeof *x)) fail_msg("%s, %s, chunks of %d: other bits", what, exact ? "exact" : "fast", chunk);
+        fm_free(x);
+        fm_free(y);
+    }
+}
+
+static void check_format(const char *config, enum fm_fmt fmt)
+{
+    struct fm_file *f[2];
+    struct fm_model m[2];
+    const char *name = fm_formats[fmt].name;
+    write_random(config, fmt);
+    ok(fm_file_open(path[0], &f[0], &err));
+    ok(fm_model_load(f[0], true, &m[0], &err));
+    assert_int_equal(m[0].w.layers[0].mlp.gate.fmt, fmt);
+    ok(fm_model_write(&m[0].cfg, &m[0].w, path[1], &(struct fm_convert){.fmt = FM_F32}, &err));
+    ok(fm_file_open(path[1], &f[1], &err));
+    ok(fm_model_load(f[1], true, &m[1], &err));
+    assert_int_equal(m[1].w.layers[0].mlp.gate.fmt, FM_F32);
+    check_same(&m[0], &m[1], true, name);
+    if (!fm_kernels_get(NULL)->gemm_q8[fmt]) check_same(&m[0], &m[1], false, name);
+    for (int i = 0; i < 2; i++) {
+        fm_model_release(&m[i]);
+        fm_file_close(f[i]);
+        (void)unlink(path[i]);
+    }
+}
+
+static void check_all(const char *config)
+{
+    for (int f = 0; f < FM_FMT_COUNT; f++)
+        if (fm_formats[f].encode && f != FM_F64) check_format(config, (enum fm_fmt)f);
+}
+
+static void test_llama(void **state)
+{
+    (void)state;
+    check_all(llama);
+}
+
+static void test_deepseek(void **state)
+{
+    (void)state;
+    check_all(deepseek);
+}
+
+int main(void)
+{
+    for (int i = 0; i < 2; i++) (void)snprintf(path[i], sizeof path[i], "/tmp/fathom-formats-%d-%d.gguf", (int)getpid(), i);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_deepseek)};
+    return cmocka_run_group_tests_name("formats", tests, NULL, NULL);
+}
