@@ -34,6 +34,22 @@ static enum fm_status unknown_family(const char *where, const char *what, const 
     return FM_ERR_INPUT;
 }
 
+/* What attention and its matrices can hold (op.h).  H is within FM_OP_HEADS; no product here exceeds 2^31. */
+static void check_heads(struct fm_reader *r, const struct fm_config *cfg)
+{
+    const struct fm_mla_shape *a = &cfg->mla;
+    const char *const key = "num_attention_heads", *const wide = "makes the heads together too wide";
+    if (!a->Rkv) {
+        if (cfg->mha.Dh < 2 || 3 * cfg->mha.Dh > FM_OP_HEAD_WIDTH) fm_reader_fail(r, "head_dim", "is too small or too large");
+        if ((int64_t)cfg->H * cfg->mha.Dh > FM_OP_INPUTS) fm_reader_fail(r, key, wide);
+        return;
+    }
+    if (3 * a->Rkv + a->Dr > FM_OP_HEAD_WIDTH || a->Dn + a->Dr + 2 * a->Dv > FM_OP_HEAD_WIDTH)
+        fm_reader_fail(r, "kv_lora_rank", "and the widths of a head are too large");
+    const int k = a->Dn + (a->Dr > a->Dv ? a->Dr : a->Dv), most = a->Rkv > k ? a->Rkv : k;
+    if ((int64_t)cfg->H * most > FM_OP_INPUTS) fm_reader_fail(r, key, wide);
+}
+
 /* What must hold for any family before a single size is computed from these numbers. */
 static void check(struct fm_reader *r, const struct fm_config *cfg)
 {
@@ -42,7 +58,9 @@ static void check(struct fm_reader *r, const struct fm_config *cfg)
     if (!cfg->mla.Rkv && cfg->mha.Hkv > 0 && cfg->mha.H % cfg->mha.Hkv)
         fm_reader_fail(r, "num_key_value_heads", "does not divide the number of heads");
     if (!cfg->mla.Rkv && cfg->rope_dim != cfg->mha.Dh) fm_reader_fail(r, "head_dim", "partial rotation is not supported");
+    check_heads(r, cfg);
     if (!m->E) return;
+    if (m->n_group > FM_OP_GROUPS) fm_reader_fail(r, "n_group", "is too large");
     if (m->K > m->E) fm_reader_fail(r, "num_experts_per_tok", "is larger than the number of experts");
     if (m->n_group < 1 || m->E % m->n_group) fm_reader_fail(r, "n_group", "does not divide the number of experts");
     if (m->topk_group < 1 || m->topk_group > m->n_group) fm_reader_fail(r, "topk_group", "is not within 1 … n_group");
@@ -63,7 +81,7 @@ enum fm_status fm_config_from_json(const json_t *j, const char *where, struct fm
     cfg.D = fm_read_int(&r, "hidden_size", 1, FM_MAX_DIM, FM_NEEDED);
     cfg.L = fm_read_int(&r, "num_hidden_layers", 1, FM_MAX_LAYERS - 1, FM_NEEDED);
     cfg.F = fm_read_int(&r, "intermediate_size", 1, FM_MAX_DIM, FM_NEEDED);
-    cfg.H = fm_read_int(&r, "num_attention_heads", 1, 4096, FM_NEEDED);
+    cfg.H = fm_read_int(&r, "num_attention_heads", 1, FM_OP_HEADS, FM_NEEDED);
     cfg.eps = (float)fm_read_num(&r, "rms_norm_eps", 0, 1, 1e-6);
     cfg.tied = fm_read_bool(&r, "tie_word_embeddings", false);
     cfg.ctx_train = fm_read_int(&r, "max_position_embeddings", 1, FM_MAX_CTX, 2048);
@@ -104,7 +122,7 @@ static enum fm_status from_gguf(const struct fm_file *f, struct fm_config *out, 
     cfg.D = fm_read_int(&r, "embedding_length", 1, FM_MAX_DIM, FM_NEEDED);
     cfg.L = fm_read_int(&r, "block_count", 1, FM_MAX_LAYERS - 1, FM_NEEDED);
     cfg.F = fm_read_int(&r, "feed_forward_length", 1, FM_MAX_DIM, FM_NEEDED);
-    cfg.H = fm_read_int(&r, "attention.head_count", 1, 4096, FM_NEEDED);
+    cfg.H = fm_read_int(&r, "attention.head_count", 1, FM_OP_HEADS, FM_NEEDED);
     cfg.eps = (float)fm_read_num(&r, "attention.layer_norm_rms_epsilon", 0, 1, 1e-5);
     cfg.tied = !fm_file_find(f, "output.weight");
     cfg.ctx_train = fm_read_int(&r, "context_length", 1, FM_MAX_CTX, 2048);

@@ -5,7 +5,7 @@
 #include "nn/nn.h"
 
 /* Limits on what a file may claim; the largest published models stay well below. */
-enum { FM_MAX_LAYERS = 256, FM_MAX_DIM = 1 << 18, FM_MAX_VOCAB = 1 << 22, FM_MAX_EXPERTS = 4096, FM_MAX_CTX = 1 << 28 };
+enum { FM_MAX_LAYERS = 256, FM_MAX_DIM = 1 << 18, FM_MAX_VOCAB = 1 << 22, FM_MAX_EXPERTS = FM_OP_HEADS, FM_MAX_CTX = 1 << 28 };
 
 enum fm_rope_scaling { FM_ROPE_PLAIN, FM_ROPE_LLAMA3, FM_ROPE_YARN, FM_ROPE_LINEAR };
 

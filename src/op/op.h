@@ -69,10 +69,19 @@ struct fm_attn {
     fm_real scale;
 };
 
+/* What shapes must keep to, so that a backend's fixed scratch serves them; model/ checks files against it.  The largest
+ * published models stay far below. */
+enum {
+    FM_OP_HEADS = 4096,         /* heads; experts                                        */
+    FM_OP_GROUPS = 64,          /* of a router                                           */
+    FM_OP_INPUTS = 1 << 21,     /* of a matrix; in matmul_heads, of all heads together   */
+    FM_OP_HEAD_WIDTH = 1 << 16, /* attn: Dk + 2·Dv                                       */
+};
+
 /* The router's rule; models.md §3.3, §4.1. */
 struct fm_router {
     int E, K;
-    int n_group, topk_group; /* 1, 1: no groups                                              */
+    int n_group, topk_group; /* 1, 1: no groups; n_group <= FM_OP_GROUPS                     */
     bool sigmoid;            /* else softmax over all E                                       */
     bool group_top2;         /* group score: sum of the two best (V3), else the best (V2)     */
     bool norm_topk;          /* w /= Σw (+1e-20) */

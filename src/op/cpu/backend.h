@@ -16,7 +16,8 @@ FM_OP_SLOTS(fm_cpu_);
 FM_OP_GRAD_SLOTS(fm_cpu_);
 
 enum {
-    FM_CPU_PRODUCTS = 4096,      /* products of one call: experts or heads                                           */
+    FM_CPU_PRODUCTS =
+        FM_OP_HEADS,             /* products of one call: experts or heads                                           */
     FM_CPU_ROWS_BYTES = 4 << 20, /* quantised activations of one pass, partial sums                                  */
     FM_CPU_PANEL_SIDE = 256,     /* decoded weights at a time: 256 × 256, 256 KiB: a quarter of a usual L2           */
     FM_CPU_TILE = 1 << 18,       /* floats of an attention tile                                                      */

@@ -271,6 +271,8 @@ static int choose_spans(const struct job *j)
     return few && spans > 1 && floats * sizeof(float) <= FM_CPU_ROWS_BYTES ? spans : 0;
 }
 
+_Static_assert(FM_OP_HEAD_WIDTH + BLOCK + 2 * 2 <= FM_CPU_TILE, "one row at least");
+
 /* As many gemm rows as the scratch holds, then smaller tiles until there is work for every thread.  Cutting heads makes
  * several threads read the same keys, so that comes last. */
 static void choose_tiles(struct job *j)

@@ -134,6 +134,8 @@ static void clear(const struct fm_rows *d, int n, int hk, int width)
     for (int s = 0; s < n; s++) memset(fm_rows_at(d, s) + hk * d->head, 0, (size_t)width * sizeof(float));
 }
 
+_Static_assert(FM_OP_HEAD_WIDTH + 2 * BLOCK + 1 <= FM_CPU_TILE, "one row at least");
+
 static void key_head(const struct job *j, int seq, int hk, int thread)
 {
     const struct fm_kernels *k = fm_cpu_kernels(j->c);

@@ -32,6 +32,8 @@ static void quantise(struct fm_ctx *c, const float *x, size_t x_t, size_t x_h, i
 /* Rows of K that fit the scratch as int8 blocks. */
 static int rows_at_once(int K) { return (int)(FM_CPU_ROWS_BYTES / ((size_t)K / 32 * sizeof(struct fm_q8x))); }
 
+_Static_assert(FM_OP_INPUTS / 32 * sizeof(struct fm_q8x) <= FM_CPU_ROWS_BYTES, "one row at least");
+
 static bool in_int8(const struct fm_ctx *c, const struct fm_mat *w)
 {
     return !c->exact && fm_cpu_kernels(c)->gemm_q8[w->fmt] && w->cols % 32 == 0;

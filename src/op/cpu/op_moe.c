@@ -25,8 +25,6 @@ static void score_row(const struct fm_kernels *k, float *s, const float *z, cons
     k->scale(s, 1 / sum, E);
 }
 
-enum { GROUPS_MAX = 64, CHOICES_MAX = 64 };
-
 /* The n best of key[0 … count−1], best first, among those whose group (i / size) is kept; ties: the lower index. */
 static void best(int32_t *out, int n, const float *key, int count, int size, uint64_t kept)
 {
@@ -41,14 +39,16 @@ static void best(int32_t *out, int n, const float *key, int count, int size, uin
     assert(found == n);
 }
 
+_Static_assert(FM_OP_GROUPS <= 64, "a bit for each group");
+
 /* A bit for each group that may be chosen from: the topk_group best by their best, or two best, experts. */
 static uint64_t keep_groups(const float *key, const struct fm_router *r)
 {
     int size = r->E / r->n_group, top = r->group_top2 && size > 1 ? 2 : 1;
-    float score[GROUPS_MAX];
-    int32_t list[GROUPS_MAX];
+    float score[FM_OP_GROUPS];
+    int32_t list[FM_OP_GROUPS];
     uint64_t kept = 0;
-    assert(r->n_group <= GROUPS_MAX);
+    assert(r->n_group <= FM_OP_GROUPS);
     for (int g = 0; g < r->n_group; g++) {
         best(list, top, key + g * size, size, size, 1);
         score[g] = key[g * size + list[0]] + (top > 1 ? key[g * size + list[1]] : 0);

@@ -1,0 +1,132 @@
+/* Hyper-parameters that cannot be: every one is refused by name before a size is computed from it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "model/model.h"
+
+static const char LLAMA[] = "{\"model_type\": \"llama\", \"vocab_size\": 100, \"hidden_size\": 64, "
+                            "\"num_hidden_layers\": 2, \"intermediate_size\": 96, \"num_attention_heads\": 4, "
+                            "\"num_key_value_heads\": 2}";
+static const char DEEPSEEK[] =
+    "{\"model_type\": \"deepseek_v3\", \"vocab_size\": 100, \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+    "\"intermediate_size\": 96, \"num_attention_heads\": 4, \"q_lora_rank\": null, \"kv_lora_rank\": 32, "
+    "\"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, \"v_head_dim\": 16, \"n_routed_experts\": 8, "
+    "\"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32, \"n_group\": 4, \"topk_group\": 2}";
+
+/* base with the keys of change put in. */
+static enum fm_status read(const char *base, const char *change, struct fm_config *cfg, struct fm_error *err)
+{
+    json_t *j = NULL, *c = NULL;
+    assert_int_equal(fm_json_parse(base, strlen(base), "base", &j, err), FM_OK);
+    assert_int_equal(fm_json_parse(change, strlen(change), "change", &c, err), FM_OK);
+    assert_int_equal(json_object_update(j, c), 0);
+    enum fm_status st = fm_config_from_json(j, "config.json", cfg, err);
+    json_decref(j);
+    json_decref(c);
+    return st;
+}
+
+static void refused(const char *base, const char *change, const char *key)
+{
+    struct fm_error err = {0};
+    struct fm_config cfg = {.V = -7};
+    if (read(base, change, &cfg, &err) != FM_ERR_INPUT) fail_msg("%s: accepted", change);
+    if (!strstr(err.message, key)) fail_msg("%s: '%s' does not name %s", change, err.message, key);
+    assert_int_equal(cfg.V, -7); /* untouched */
+}
+
+static void accepted(const char *base, const char *change)
+{
+    struct fm_error err = {0};
+    struct fm_config cfg;
+    if (read(base, change, &cfg, &err)) fail_msg("%s: %s", change, err.message);
+}
+
+static void numbers_out_of_range(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *values[6];
+    } rows[] = {
+        {"vocab_size", {"0", "-1", "1e30", "4194305", "null", "\"x\""}},
+        {"hidden_size", {"0", "-64", "1e9", "64.5", "null", "true"}},
+        {"num_hidden_layers", {"0", "256", "2147483648", "-2147483647", "null", "[]"}},
+        {"intermediate_size", {"0", "1e6", "0.5", "null", "{}"}},
+        {"num_attention_heads", {"0", "4097", "1e18", "null"}},
+        {"rms_norm_eps", {"-1e-6", "2"}},
+        {"rope_theta", {"0", "-1", "1e300"}},
+    };
+    accepted(LLAMA, "{}");
+    accepted(DEEPSEEK, "{}");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int v = 0; v < 6 && rows[i].values[v]; v++) {
+            char change[96];
+            snprintf(change, sizeof change, "{\"%s\": %s}", rows[i].key, rows[i].values[v]);
+            refused(LLAMA, change, rows[i].key);
+            refused(DEEPSEEK, change, rows[i].key);
+        }
+}
+
+/* Each number alone is possible, together they are not: these once reached an assertion or a loop without end. */
+static void heads_too_wide(void **state)
+{
+    (void)state;
+    refused(LLAMA, "{\"hidden_size\": 262144, \"num_attention_heads\": 1, \"num_key_value_heads\": 1}", "head_dim");
+    refused(LLAMA, "{\"hidden_size\": 2}", "head_dim"); /* 2 / 4 heads: width 0 */
+    refused(LLAMA, "{\"hidden_size\": 12}", "rope");    /* width 3: odd */
+    refused(LLAMA, "{\"num_attention_heads\": 4096, \"head_dim\": 1024}", "num_attention_heads");
+    refused(LLAMA, "{\"num_key_value_heads\": 3}", "num_key_value_heads");
+    refused(LLAMA, "{\"num_key_value_heads\": 8}", "num_key_value_heads");
+    accepted(LLAMA, "{\"num_attention_heads\": 128, \"head_dim\": 128}");
+    refused(DEEPSEEK, "{\"kv_lora_rank\": 100000}", "kv_lora_rank");
+    refused(DEEPSEEK, "{\"kv_lora_rank\": 16384, \"num_attention_heads\": 4096}", "num_attention_heads");
+    refused(DEEPSEEK, "{\"v_head_dim\": 4096, \"num_attention_heads\": 4096}", "num_attention_heads");
+    refused(DEEPSEEK, "{\"qk_nope_head_dim\": 4096, \"num_attention_heads\": 512}", "num_attention_heads");
+    refused(DEEPSEEK, "{\"qk_rope_head_dim\": 7}", "rope");
+    accepted(DEEPSEEK, "{\"kv_lora_rank\": 512, \"num_attention_heads\": 128, \"qk_nope_head_dim\": 128, "
+                       "\"qk_rope_head_dim\": 64, \"v_head_dim\": 128}");
+}
+
+static void experts_that_do_not_add_up(void **state)
+{
+    (void)state;
+    refused(DEEPSEEK, "{\"n_routed_experts\": 128, \"n_group\": 128, \"topk_group\": 2}", "n_group");
+    accepted(DEEPSEEK, "{\"n_routed_experts\": 128, \"n_group\": 64, \"topk_group\": 2}");
+    refused(DEEPSEEK, "{\"n_group\": 3}", "n_group");
+    refused(DEEPSEEK, "{\"topk_group\": 5}", "topk_group");
+    refused(DEEPSEEK, "{\"topk_group\": 0}", "topk_group");
+    refused(DEEPSEEK, "{\"num_experts_per_tok\": 0}", "num_experts_per_tok");
+    refused(DEEPSEEK, "{\"num_experts_per_tok\": 9}", "num_experts_per_tok");
+    refused(DEEPSEEK, "{\"num_experts_per_tok\": 5}", "num_experts_per_tok"); /* two groups of two */
+    refused(DEEPSEEK, "{\"n_routed_experts\": 4097}", "n_routed_experts");
+    refused(DEEPSEEK, "{\"n_shared_experts\": 64, \"moe_intermediate_size\": 262144}", "n_shared_experts");
+    refused(DEEPSEEK, "{\"scoring_func\": \"softmax\"}", "scoring_func");
+}
+
+static void rope_that_is_unknown(void **state)
+{
+    (void)state;
+    refused(LLAMA, "{\"rope_scaling\": {\"rope_type\": \"spiral\", \"factor\": 2}}", "rope_type");
+    refused(LLAMA, "{\"rope_scaling\": {\"rope_type\": \"linear\"}}", "factor");
+    refused(LLAMA, "{\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 0}}", "factor");
+    refused(LLAMA, "{\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}}", "low_freq_factor");
+    refused(LLAMA, "{\"model_type\": \"gpt2\"}", "gpt2");
+    accepted(LLAMA, "{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 40}}");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_out_of_range),
+        cmocka_unit_test(heads_too_wide),
+        cmocka_unit_test(experts_that_do_not_add_up),
+        cmocka_unit_test(rope_that_is_unknown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
