@@ -101,20 +101,15 @@ static inline void write_text_files(const char *folder)
     fm_tokenizer_close(t);
 }
 
-/* path ends in .gguf, or names a folder */
-static inline void write_model(const char *path, bool chat)
+/* config: a config.json; path ends in .gguf, or names a folder */
+static inline void write_model_of(const char *config, const char *path, bool chat)
 {
-    static const char config[] =
-        "{\"model_type\":\"llama\",\"vocab_size\":280,\"hidden_size\":32,\"num_hidden_layers\":2,\"intermediate_size\":"
-        "48,"
-        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-5,"
-        "\"rope_theta\":10000,\"tie_word_embeddings\":false}";
     struct fm_config cfg;
     struct fm_weights w;
     struct fm_binding *rows;
     json_t *j = NULL;
     int n;
-    ok(fm_json_parse(config, sizeof config - 1, "config", &j, &err));
+    ok(fm_json_parse(config, strlen(config), "config", &j, &err));
     ok(fm_config_from_json(j, "config", &cfg, &err));
     ok(fm_weights_init(&w, &cfg, &err));
     ok(fm_bindings_new(&cfg, &w, &rows, &n, &err));
@@ -125,6 +120,16 @@ static inline void write_model(const char *path, bool chat)
     fm_free(rows);
     fm_weights_release(&w, &cfg);
     json_decref(j);
+}
+
+static inline void write_model(const char *path, bool chat)
+{
+    static const char config[] =
+        "{\"model_type\":\"llama\",\"vocab_size\":280,\"hidden_size\":32,\"num_hidden_layers\":2,\"intermediate_size\":"
+        "48,"
+        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-5,"
+        "\"rope_theta\":10000,\"tie_word_embeddings\":false}";
+    write_model_of(config, path, chat);
 }
 
 static inline struct fm_engine *engine(struct fm_engine_options o)

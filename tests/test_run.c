@@ -605,6 +605,35 @@ static void the_plan_is_what_happens(void **state)
         }
 }
 
+/* A wide latent and a short context: a segment in the absorbed form needs more scratch than a whole prompt in the naive
+ * one, and which form a segment takes depends on where it begins. */
+static void every_segment_fits_the_plan(void **state)
+{
+    (void)state;
+    static const char config[] =
+        "{\"model_type\":\"deepseek_v2\",\"vocab_size\":280,\"hidden_size\":32,\"num_hidden_layers\":1,"
+        "\"intermediate_size\":48,\"num_attention_heads\":32,\"kv_lora_rank\":512,\"qk_nope_head_dim\":16,"
+        "\"qk_rope_head_dim\":8,\"v_head_dim\":16}";
+    char path[64];
+    int32_t ids[64];
+    (void)snprintf(path, sizeof path, "/tmp/fathom-run-%d-latent.gguf", (int)getpid());
+    write_model_of(config, path, false);
+    some_ids(ids, 64, 9);
+    for (int chunk = 5; chunk <= 64; chunk += 59) {
+        struct fm_engine *e =
+            engine((struct fm_engine_options){.model = path, .threads = 1, .ctx = 64, .chunk = chunk});
+        struct fm_session *s = session(e, 0);
+        for (int first = 0; first < 64; first++) {
+            fm_session_rewind(s, 0);
+            ok(fm_session_feed(s, ids, first, NULL, &err));
+            ok(fm_session_feed(s, ids, 64 - first, NULL, &err));
+        }
+        fm_session_free(s);
+        fm_engine_close(e);
+    }
+    (void)unlink(path);
+}
+
 static void blocks_are_shared_and_given_back(void **state)
 {
     (void)state;
@@ -680,6 +709,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(conversations_survive_a_lack_of_memory),
         cmocka_unit_test(the_plan_is_what_happens),
+        cmocka_unit_test(every_segment_fits_the_plan),
         cmocka_unit_test(blocks_are_shared_and_given_back),
     };
     return cmocka_run_group_tests(tests, write_models, remove_models);

@@ -18,30 +18,26 @@ enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_err
     return FM_OK;
 }
 
-/* Arena bytes of rows pos0 … pos0+n−1, a chunk of a segment that began at segment_pos0 and has segment_n rows. */
-static size_t dry_step(const struct fm_plan *p, const struct fm_config *cfg, const struct fm_weights *w, int pos0,
-                       int n, int segment_pos0, int segment_n)
+/* Arena bytes of the last n rows of a prompt that fills the context. */
+static size_t dry_step(const struct fm_plan *p, bool deterministic, const struct fm_config *cfg,
+                       const struct fm_weights *w)
 {
     struct fm_arena arena;
     struct fm_kv kv = {.row = fm_kv_row(cfg)};
-    struct fm_seq seq = {.n = n, .pos0 = pos0, .segment_pos0 = segment_pos0, .segment_n = segment_n, .kv = &kv};
-    struct fm_batch b = {.T = n, .n_seqs = 1, .seqs = &seq};
+    struct fm_seq seq = {.n = p->chunk, .pos0 = p->ctx - p->chunk, .segment_n = p->ctx, .kv = &kv};
+    struct fm_batch b = {.T = p->chunk, .n_seqs = 1, .seqs = &seq};
     fm_arena_init_dry(&arena, "step");
-    struct fm_ctx c = {.op = &fm_ops_dry, .arena = &arena, .exact = p->exact, .deterministic = p->deterministic};
+    struct fm_ctx c = {.op = &fm_ops_dry, .arena = &arena, .exact = p->exact, .deterministic = deterministic};
     fm_session_compute(&c, cfg, w, NULL, &b, NULL, NULL);
     return arena.peak;
 }
 
-/* The largest step: the end of a prompt that fills the context, the same as a segment of its own, one token; whichever
- * attention form the layer picks for them, it picks here. */
+/* The largest step has as many rows as there may be, at the end of the context.  Of the two forms of latent attention,
+ * which need different scratch, a layer may choose either for some segment. */
 static size_t step_bytes(const struct fm_plan *p, const struct fm_config *cfg, const struct fm_weights *w)
 {
-    int n = p->chunk, first = p->ctx - n;
-    size_t sizes[] = {dry_step(p, cfg, w, first, n, 0, p->ctx), dry_step(p, cfg, w, first, n, first, n),
-                      dry_step(p, cfg, w, p->ctx - 1, 1, p->ctx - 1, 1)};
-    size_t most = 0;
-    for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
-    return most;
+    size_t as_chosen = dry_step(p, p->deterministic, cfg, w), absorbed = dry_step(p, true, cfg, w);
+    return as_chosen > absorbed ? as_chosen : absorbed;
 }
 
 enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_config *cfg, const struct fm_weights *w,
