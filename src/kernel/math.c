@@ -108,13 +108,13 @@ static void sincos_small(double r, double *s, double *c)
 }
 
 /* x = n·pi/2 + r.  n < 2^30; the fma takes n·(pi/2's first 53 bits) off exactly but for one rounding of r, and
- * n·(the next 53 bits) is below 2^-23 with an error far below 1e-20. */
+ * n·(the next 53 bits) is below 2^-23 with an error far below 1e-20.  The last bits of n + magic are those of n. */
 void fm_sincos(double x, double *sin_x, double *cos_x)
 {
-    double n = (x * 0x1.45f306dc9c883p-1 + magic) - magic, s, c;
+    double t = x * 0x1.45f306dc9c883p-1 + magic, n = t - magic, s, c;
     double r = fma(-n, 0x1.1a62633145c07p-54, fma(-n, 0x1.921fb54442d18p+0, x));
     sincos_small(r, &s, &c);
-    unsigned quadrant = (unsigned)(int64_t)n & 3;
+    unsigned quadrant = bits64(t) & 3; /* any x: a cast of what is no number would be undefined */
     double ys = quadrant & 1 ? c : s, yc = quadrant & 1 ? s : c;
     *sin_x = quadrant & 2 ? -ys : ys;
     *cos_x = (quadrant + 1) & 2 ? -yc : yc;
