@@ -54,8 +54,11 @@ static enum fm_status answer(struct talk *t, const char *text, struct fm_error *
     enum fm_status st =
         text ? fm_chat_send(t->chat, text, &g, &t->stats, err) : fm_chat_regenerate(t->chat, &g, &t->stats, err);
     bool stopped = fm_signals_done();
+    if (stopped && fm_line_is_terminal(t->line)) t->ended_line = false; /* the terminal wrote ^C */
     if ((!st || stopped) && !t->ended_line) fm_out("\n", 1);
     fm_out_flush();
+    if (!st && !stopped && t->stats.finish == FM_FINISH_LENGTH && fm_chat_length(t->chat) >= fm_chat_ctx(t->chat))
+        fm_note("The context of %d tokens is full: /clear starts over, --ctx N makes it longer.", fm_chat_ctx(t->chat));
     return stopped ? FM_OK : st;
 }
 

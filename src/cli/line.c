@@ -97,6 +97,7 @@ static bool on_wake(struct fm_line *l, char what)
 {
     if (what == 'w') el_resize(l->edit);
     if (what == 'c') {
+        el_set(l->edit, EL_PREP_TERM, 0); /* else libedit believes the terminal still raw; the shell has changed it */
         el_set(l->edit, EL_PREP_TERM, 1);
         el_set(l->edit, EL_REFRESH);
     }

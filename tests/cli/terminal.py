@@ -1,6 +1,7 @@
 """Runs a program at a terminal of its own: terminal.py PROGRAM ARGS… < script.  Prints what it showed, then its exit code.
 
-Script lines: `send TEXT` (with \\r, \\x03 and the like), `see TEXT` (wait until shown, at most 20 s), `signal NAME`, `wait`.
+Script lines: `send TEXT` (with \\r, \\x03 and the like), `see TEXT` (wait until shown, at most 20 s), `signal NAME`, `wait`,
+`cooked` (what a shell does to the terminal of a stopped program).
 """
 import os
 import pty
@@ -8,6 +9,7 @@ import re
 import select
 import signal
 import sys
+import termios
 import time
 
 
@@ -25,6 +27,10 @@ def main():
             os.write(fd, text.encode())
         elif verb == "signal":
             os.kill(pid, getattr(signal, text))
+        elif verb == "cooked":
+            modes = termios.tcgetattr(fd)
+            modes[3] |= termios.ICANON | termios.ECHO
+            termios.tcsetattr(fd, termios.TCSANOW, modes)
         elif verb == "wait":
             time.sleep(0.3)
         else:

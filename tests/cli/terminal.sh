@@ -61,6 +61,31 @@ see >>>
 send /exit\r'
 at_terminal 0 chat m/model.gguf --temp 0 --ctx 100000
 
+# stopped and continued, as by Ctrl-Z and fg: the keys edit again, and are not echoed
+input='see >>> 
+send nonsense
+see nonsense
+signal SIGSTOP
+wait
+cooked
+signal SIGCONT
+wait
+send \x01/
+wait
+send \r
+see no such command
+see >>> 
+send \x04'
+at_terminal 0 chat m/model.gguf
+! grep -qF '^A' out || complain 'the terminal echoes what libedit should read'
+
+# a full context is said, not only met
+input='see >>> 
+send static\r
+see is full
+send /bye\r'
+at_terminal 0 chat m/model.gguf --ctx 20
+
 input='see >>> 
 send some words
 see words
