@@ -1,13 +1,17 @@
-/* Hyper-parameters that cannot be: every one is refused by name before a size is computed from it. */
+/* Hyper-parameters that cannot be: every one is refused by name before a size is computed from it.  And those that can
+ * survive a GGUF file. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "model/model.h"
 
 static const char LLAMA[] = "{\"model_type\": \"llama\", \"vocab_size\": 100, \"hidden_size\": 64, "
@@ -20,7 +24,7 @@ static const char DEEPSEEK[] =
     "\"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32, \"n_group\": 4, \"topk_group\": 2}";
 
 /* base with the keys of change put in. */
-static enum fm_status read(const char *base, const char *change, struct fm_config *cfg, struct fm_error *err)
+static enum fm_status read_config(const char *base, const char *change, struct fm_config *cfg, struct fm_error *err)
 {
     json_t *j = NULL, *c = NULL;
     assert_int_equal(fm_json_parse(base, strlen(base), "base", &j, err), FM_OK);
@@ -36,7 +40,7 @@ static void refused(const char *base, const char *change, const char *key)
 {
     struct fm_error err = {0};
     struct fm_config cfg = {.V = -7};
-    if (read(base, change, &cfg, &err) != FM_ERR_INPUT) fail_msg("%s: accepted", change);
+    if (read_config(base, change, &cfg, &err) != FM_ERR_INPUT) fail_msg("%s: accepted", change);
     if (!strstr(err.message, key)) fail_msg("%s: '%s' does not name %s", change, err.message, key);
     assert_int_equal(cfg.V, -7); /* untouched */
 }
@@ -45,7 +49,7 @@ static void accepted(const char *base, const char *change)
 {
     struct fm_error err = {0};
     struct fm_config cfg;
-    if (read(base, change, &cfg, &err)) fail_msg("%s: %s", change, err.message);
+    if (read_config(base, change, &cfg, &err)) fail_msg("%s: %s", change, err.message);
 }
 
 static void numbers_out_of_range(void **state)
@@ -120,13 +124,70 @@ static void rope_that_is_unknown(void **state)
     accepted(LLAMA, "{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 40}}");
 }
 
+/* The frequencies, head scale and router format of a GGUF written from base with change, read back. */
+static void survives_gguf(const char *base, const char *change)
+{
+    char path[64];
+    struct fm_error err = {0};
+    struct fm_config cfg, back;
+    struct fm_weights w;
+    struct fm_binding *rows;
+    struct fm_file *f;
+    double was[64], is[64];
+    int n;
+    (void)snprintf(path, sizeof path, "/tmp/fathom-config-%d.gguf", (int)getpid());
+    if (read_config(base, change, &cfg, &err)) fail_msg("%s", err.message);
+    assert_int_equal(fm_weights_init(&w, &cfg, &err), FM_OK);
+    assert_int_equal(fm_bindings_new(&cfg, &w, &rows, &n, &err), FM_OK);
+    for (int i = 0; i < n; i++) {
+        const size_t row_bytes = (size_t)rows[i].cols * sizeof(float);
+        *rows[i].mat =
+            (struct fm_mat){FM_F32, rows[i].rows, rows[i].cols, row_bytes, fm_calloc((size_t)rows[i].rows, row_bytes)};
+        assert_non_null(rows[i].mat->data);
+    }
+    if (fm_model_write(&cfg, &w, path, &(struct fm_convert){.fmt = FM_F16}, &err)) fail_msg("%s", err.message);
+    if (fm_file_open(path, &f, &err)) fail_msg("%s", err.message);
+    if (fm_config_from_file(f, &back, &err)) fail_msg("%s: %s", change, err.message);
+    assert_true(cfg.rope_dim == back.rope_dim && cfg.rope_dim <= 128);
+    fm_rope_frequencies(&cfg, was);
+    fm_rope_frequencies(&back, is);
+    for (int i = 0; i < cfg.rope_dim / 2; i++)
+        if (fabs(is[i] / was[i] - 1) > 1e-6) fail_msg("%s: frequency %d: %g, was %g", change, i, is[i], was[i]);
+    assert_true(fabs((double)(back.mha.scale - cfg.mha.scale)) < 1e-6);
+    assert_true(fabs((double)(back.mla.scale - cfg.mla.scale)) < 1e-6);
+    const struct fm_tensor *router = fm_file_find(f, "blk.1.ffn_gate_inp.weight"),
+                           *o = fm_file_find(f, "blk.1.attn_output.weight");
+    assert_true(o && o->fmt == FM_F16 && (!router || router->fmt == FM_F32));
+    fm_file_close(f);
+    for (int i = 0; i < n; i++) fm_free(rows[i].mat->data);
+    fm_free(rows);
+    fm_weights_release(&w, &cfg);
+    unlink(path);
+}
+
+static void rope_survives_gguf(void **state)
+{
+    (void)state;
+    survives_gguf(LLAMA, "{}");
+    survives_gguf(LLAMA, "{\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 4}}");
+    survives_gguf(LLAMA, "{\"rope_theta\": 500000, \"head_dim\": 64, \"rope_scaling\": {\"rope_type\": \"llama3\", "
+                         "\"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4, "
+                         "\"original_max_position_embeddings\": 8192}}");
+    survives_gguf(LLAMA,
+                  "{\"head_dim\": 64, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": 16, "
+                  "\"beta_slow\": 2, \"original_max_position_embeddings\": 1024}}");
+    /* as many rows as experts: still no router */
+    survives_gguf(DEEPSEEK,
+                  "{\"hidden_size\": 8, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 40, \"mscale\": 1, "
+                  "\"mscale_all_dim\": 1, \"original_max_position_embeddings\": 4096}}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_out_of_range),
-        cmocka_unit_test(heads_too_wide),
-        cmocka_unit_test(experts_that_do_not_add_up),
-        cmocka_unit_test(rope_that_is_unknown),
+        cmocka_unit_test(numbers_out_of_range),       cmocka_unit_test(heads_too_wide),
+        cmocka_unit_test(experts_that_do_not_add_up), cmocka_unit_test(rope_that_is_unknown),
+        cmocka_unit_test(rope_survives_gguf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/model.h"
+#include "model/rope_config.h"
 
 struct job {
     const struct fm_config *cfg;
@@ -19,10 +20,9 @@ struct job {
 };
 
 /* Vectors and the router stay f32: they are small and their rounding is felt everywhere. */
-static enum fm_fmt format_of(const struct job *j, const struct fm_binding *b, const struct fm_weights *w)
+static enum fm_fmt format_of(const struct job *j, const struct fm_binding *b)
 {
-    (void)w;
-    if (b->flags & FM_BIND_VECTOR || b->mat->rows == j->cfg->moe.router.E) return FM_F32;
+    if (b->flags & (FM_BIND_VECTOR | FM_BIND_F32)) return FM_F32;
     return b->cols % (int)fm_formats[j->o->fmt].block ? FM_F32 : j->o->fmt;
 }
 
@@ -32,10 +32,10 @@ static bool skipped(const struct job *j, const struct fm_binding *b)
     return b->flags & FM_BIND_SPLIT_PART || (j->o->without_mtp && b->layer >= j->cfg->L);
 }
 
-static void declare(struct job *j, const struct fm_binding *b, const struct fm_weights *w)
+static void declare(struct job *j, const struct fm_binding *b)
 {
     const uint64_t r = (uint64_t)b->rows, c = (uint64_t)b->cols, e = (uint64_t)b->n_experts;
-    const enum fm_fmt fmt = format_of(j, b, w);
+    const enum fm_fmt fmt = format_of(j, b);
     const char *name = j->gguf ? b->gguf : b->hf;
     if (b->flags & FM_BIND_VECTOR)
         fm_writer_tensor(j->writer, name, fmt, 1, (uint64_t[]){c});
@@ -67,13 +67,12 @@ static enum fm_status encode(struct job *j, const struct fm_binding *b, enum fm_
     return FM_OK;
 }
 
-static enum fm_status write_tensors(struct job *j, const struct fm_binding *list, int n, const struct fm_weights *w,
-                                    struct fm_error *err)
+static enum fm_status write_tensors(struct job *j, const struct fm_binding *list, int n, struct fm_error *err)
 {
     for (int i = 0; i < n; i++) {
         const struct fm_binding *b = &list[i];
         if (skipped(j, b)) continue;
-        const enum fm_fmt fmt = format_of(j, b, w);
+        const enum fm_fmt fmt = format_of(j, b);
         const size_t bytes = (size_t)fm_format_bytes(fmt, (uint64_t)b->rows * (uint64_t)b->cols);
         const bool stacked = j->gguf && b->expert >= 0;
         const size_t at = stacked ? bytes * (size_t)b->expert : 0;
@@ -81,6 +80,25 @@ static enum fm_status write_tensors(struct job *j, const struct fm_binding *list
         if (!stacked || b->expert == b->n_experts - 1) FM_TRY(fm_writer_data(j->writer, j->buffer, at + bytes, err));
     }
     return FM_OK;
+}
+
+/* RoPE scaling that GGUF has no keys for: each frequency's divisor, in a tensor. */
+static const char ROPE_TENSOR[] = "rope_freqs.weight";
+
+static bool has_rope_tensor(const struct job *j) { return j->gguf && fm_rope_needs_divisors(j->cfg); }
+
+static enum fm_status write_rope_tensor(struct job *j, struct fm_error *err)
+{
+    const size_t n = (size_t)j->cfg->rope_dim / 2;
+    if (!has_rope_tensor(j)) return FM_OK;
+    float *d = fm_calloc(n, sizeof *d);
+    if (!d || !fm_rope_divisors(j->cfg, d)) {
+        fm_free(d);
+        return fm_fail_memory(err, "RoPE divisors", n * sizeof *d);
+    }
+    enum fm_status st = fm_writer_data(j->writer, d, n * sizeof *d, err);
+    fm_free(d);
+    return st;
 }
 
 static enum fm_status plan_buffers(struct job *j, const struct fm_binding *list, int n, struct fm_error *err)
@@ -132,10 +150,12 @@ static enum fm_status write_container(struct job *j, struct fm_weights *w, const
         fm_writer_meta_str(j->writer, "format", "pt", 2); /* what transformers looks for */
     }
     if (j->o->add_text) FM_GOTO(j->o->add_text(j->o->arg, j->writer, err));
+    if (has_rope_tensor(j)) fm_writer_tensor(j->writer, ROPE_TENSOR, FM_F32, 1, (uint64_t[]){(uint64_t)j->cfg->rope_dim / 2});
     for (int i = 0; i < n; i++)
-        if (!skipped(j, &list[i])) declare(j, &list[i], w);
+        if (!skipped(j, &list[i])) declare(j, &list[i]);
     FM_GOTO(fm_writer_begin(j->writer, err));
-    FM_GOTO(write_tensors(j, list, n, w, err));
+    FM_GOTO(write_rope_tensor(j, err));
+    FM_GOTO(write_tensors(j, list, n, err));
     st = fm_writer_commit(j->writer, err);
     j->writer = NULL;
 out:

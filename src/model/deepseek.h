@@ -34,8 +34,8 @@ bool fm_when_router_bias(const struct fm_config *cfg, int layer);
 
 #define FM_DS_ATTN(hf, gguf, field, shape, when, flags) \
     {"model.layers.{l}.self_attn." hf ".weight", "blk.{l}." gguf ".weight", LAYER(mla.field), shape, when, flags, NULL}
-#define FM_DS_MOE(hf, gguf, place, shape, when) \
-    {"model.layers.{l}.mlp." hf ".weight", "blk.{l}." gguf ".weight", place, shape, when, 0, NULL}
+#define FM_DS_MOE(hf, gguf, place, shape, when, flags) \
+    {"model.layers.{l}.mlp." hf ".weight", "blk.{l}." gguf ".weight", place, shape, when, flags, NULL}
 
 /* kv_b is one tensor in safetensors and older GGUF files, two (k_b transposed) in newer GGUF files. */
 #define FM_DEEPSEEK_ROWS \
@@ -51,14 +51,14 @@ bool fm_when_router_bias(const struct fm_config *cfg, int layer);
     {NULL, "blk.{l}.attn_v_b.weight", LAYER(mla.wv_b), fm_shape_mla_vb, NULL, FM_BIND_SPLIT_PART, NULL}, \
     FM_DS_ATTN("o_proj", "attn_output", wo, fm_shape_mla_o, NULL, 0), \
     FM_MLP_ROWS, \
-    FM_DS_MOE("gate", "ffn_gate_inp", LAYER(moe.router), fm_shape_router, fm_when_moe), \
+    FM_DS_MOE("gate", "ffn_gate_inp", LAYER(moe.router), fm_shape_router, fm_when_moe, FM_BIND_F32), \
     {"model.layers.{l}.mlp.gate.e_score_correction_bias", "blk.{l}.exp_probs_b.bias", LAYER(moe.bias), fm_shape_router_b, \
      fm_when_router_bias, FM_BIND_VECTOR | FM_BIND_ZERO | FM_BIND_BUFFER, NULL}, \
-    FM_DS_MOE("experts.{e}.gate_proj", "ffn_gate_exps", EXPERT(moe.gate), fm_shape_expert_up, fm_when_moe), \
-    FM_DS_MOE("experts.{e}.up_proj", "ffn_up_exps", EXPERT(moe.up), fm_shape_expert_up, fm_when_moe), \
-    FM_DS_MOE("experts.{e}.down_proj", "ffn_down_exps", EXPERT(moe.down), fm_shape_expert_down, fm_when_moe), \
-    FM_DS_MOE("shared_experts.gate_proj", "ffn_gate_shexp", LAYER(moe.shared.gate), fm_shape_shared_up, fm_when_shared), \
-    FM_DS_MOE("shared_experts.up_proj", "ffn_up_shexp", LAYER(moe.shared.up), fm_shape_shared_up, fm_when_shared), \
-    FM_DS_MOE("shared_experts.down_proj", "ffn_down_shexp", LAYER(moe.shared.down), fm_shape_shared_down, fm_when_shared)
+    FM_DS_MOE("experts.{e}.gate_proj", "ffn_gate_exps", EXPERT(moe.gate), fm_shape_expert_up, fm_when_moe, 0), \
+    FM_DS_MOE("experts.{e}.up_proj", "ffn_up_exps", EXPERT(moe.up), fm_shape_expert_up, fm_when_moe, 0), \
+    FM_DS_MOE("experts.{e}.down_proj", "ffn_down_exps", EXPERT(moe.down), fm_shape_expert_down, fm_when_moe, 0), \
+    FM_DS_MOE("shared_experts.gate_proj", "ffn_gate_shexp", LAYER(moe.shared.gate), fm_shape_shared_up, fm_when_shared, 0), \
+    FM_DS_MOE("shared_experts.up_proj", "ffn_up_shexp", LAYER(moe.shared.up), fm_shape_shared_up, fm_when_shared, 0), \
+    FM_DS_MOE("shared_experts.down_proj", "ffn_down_shexp", LAYER(moe.shared.down), fm_shape_shared_down, fm_when_shared, 0)
 
 #endif

@@ -33,6 +33,7 @@ enum {
     FM_BIND_NORM = 8,     /* starts at one                                                 */
     FM_BIND_ZERO = 16,    /* starts at zero (biases)                                       */
     FM_BIND_BUFFER = 32,  /* no gradient (router bias)                                     */
+    FM_BIND_F32 = 256,    /* a matrix that is written as f32 whatever the others are       */
 };
 struct fm_binding {
     char hf[128];   /* Hugging Face name */

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "model/rope_config.h"
 
 /* Divisors, factors and betas are positive; the upper limits only keep the arithmetic finite. */
@@ -43,6 +44,20 @@ void fm_rope_read_json(struct fm_reader *r, struct fm_config *cfg)
     r->status = s.status;
 }
 
+static void read_divisors(struct fm_reader *r, struct fm_config *cfg)
+{
+    const struct fm_tensor *t = fm_file_find(r->gguf, "rope_freqs.weight");
+    if (!t) return;
+    if (t->fmt != FM_F32 || t->n_elements != (uint64_t)cfg->rope_dim / 2 || (size_t)t->data % sizeof(float)) {
+        fm_reader_fail(r, "rope.dimension_count", "does not agree with tensor rope_freqs.weight");
+        return;
+    }
+    cfg->rope_divisors = t->data;
+    for (int i = 0; i < cfg->rope_dim / 2; i++)
+        if (!(cfg->rope_divisors[i] >= 1e-3f && cfg->rope_divisors[i] <= 1e6f))
+            fm_reader_fail(r, "rope.dimension_count", "tensor rope_freqs.weight holds a divisor out of range");
+}
+
 void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg)
 {
     char key[96];
@@ -62,11 +77,7 @@ void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg)
     } else if (type.len != 4 || memcmp(type.data, "none", 4)) {
         fm_reader_fail(r, "rope.scaling.type", "is none of none, linear, yarn");
     }
-    const struct fm_tensor *t = fm_file_find(r->gguf, "rope_freqs.weight");
-    if (t && t->fmt == FM_F32 && t->n_elements == (uint64_t)cfg->rope_dim / 2 && (size_t)t->data % sizeof(float) == 0)
-        cfg->rope_divisors = t->data;
-    else if (t)
-        fm_reader_fail(r, "rope.dimension_count", "does not agree with tensor rope_freqs.weight");
+    read_divisors(r, cfg);
 }
 
 static double mscale(double factor, double m) { return factor > 1 ? 0.1 * m * log(factor) + 1 : 1; }
@@ -129,6 +140,23 @@ void fm_rope_frequencies(const struct fm_config *cfg, double *freq)
     }
 }
 
+bool fm_rope_needs_divisors(const struct fm_config *cfg) { return cfg->rope_scaling == FM_ROPE_LLAMA3 || cfg->rope_divisors; }
+
+bool fm_rope_divisors(const struct fm_config *cfg, float *divisors)
+{
+    const int n = cfg->rope_dim / 2;
+    struct fm_config by_keys = *cfg; /* what a reader computes without the tensor */
+    by_keys.rope_divisors = NULL;
+    if (cfg->rope_scaling == FM_ROPE_LLAMA3) by_keys.rope_scaling = FM_ROPE_PLAIN;
+    double *freq = fm_malloc(2 * (size_t)n * sizeof *freq);
+    if (!freq) return false;
+    fm_rope_frequencies(cfg, freq);
+    fm_rope_frequencies(&by_keys, freq + n);
+    for (int i = 0; i < n; i++) divisors[i] = (float)(freq[n + i] / freq[i]);
+    fm_free(freq);
+    return true;
+}
+
 static const char *const scaling_names[] = {"default", "llama3", "yarn", "linear"};
 
 void fm_rope_write_json(const struct fm_config *cfg, json_t *j)
@@ -167,7 +195,12 @@ void fm_rope_write_gguf(const struct fm_config *cfg, struct fm_writer *w, const 
     fm_writer_meta_float(w, key, (float)cfg->rope_factor);
     snprintf(key, sizeof key, "%s.rope.scaling.original_context_length", arch);
     fm_writer_meta_int(w, key, 4, (int64_t)cfg->rope_orig_ctx);
-    if (cfg->rope_scaling == FM_ROPE_YARN && cfg->yarn_mscale_all_dim > 0) {
+    if (cfg->rope_scaling != FM_ROPE_YARN) return;
+    snprintf(key, sizeof key, "%s.rope.scaling.yarn_beta_fast", arch);
+    fm_writer_meta_float(w, key, (float)cfg->yarn_beta_fast);
+    snprintf(key, sizeof key, "%s.rope.scaling.yarn_beta_slow", arch);
+    fm_writer_meta_float(w, key, (float)cfg->yarn_beta_slow);
+    if (cfg->yarn_mscale_all_dim > 0) {
         snprintf(key, sizeof key, "%s.rope.scaling.yarn_log_multiplier", arch);
         fm_writer_meta_float(w, key, (float)(0.1 * cfg->yarn_mscale_all_dim));
     }

@@ -13,5 +13,9 @@ void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg);
 void fm_rope_amplitudes(struct fm_reader *r, struct fm_config *cfg);
 void fm_rope_write_json(const struct fm_config *cfg, json_t *j);
 void fm_rope_write_gguf(const struct fm_config *cfg, struct fm_writer *w, const char *arch);
+/* GGUF has no keys for Llama 3's scaling: tensor rope_freqs.weight [rope_dim/2] then holds what divides each frequency
+ * that follows from the keys.  False when memory is short. */
+bool fm_rope_needs_divisors(const struct fm_config *cfg);
+bool fm_rope_divisors(const struct fm_config *cfg, float *divisors);
 
 #endif
