@@ -24,6 +24,7 @@ def main():
         verb, _, text = line.partition(" ")
         text = text.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
         if verb == "send":
+            time.sleep(0.05)  # libedit shows its prompt before it makes the terminal raw
             os.write(fd, text.encode())
         elif verb == "signal":
             os.kill(pid, getattr(signal, text))
