@@ -257,6 +257,13 @@ static void buffer_grows_and_fails_for_good(void **state)
     fm_buf_release(&b);
 }
 
+static void endings(void **state)
+{
+    (void)state;
+    assert_true(fm_ends_with("a.gguf", ".gguf") && fm_ends_with(".gguf", ".gguf") && fm_ends_with("x", ""));
+    assert_false(fm_ends_with("gguf", ".gguf") || fm_ends_with("a.ggufs", ".gguf") || fm_ends_with("", "x"));
+}
+
 /* There and back for every code point; what is none does not decode. */
 static void utf8_round_trip(void **state)
 {
@@ -466,6 +473,7 @@ int main(void)
         cmocka_unit_test(arena_plans_what_it_gives),
         cmocka_unit_test(arena_marks_and_huge_sizes),
         cmocka_unit_test(buffer_grows_and_fails_for_good),
+        cmocka_unit_test(endings),
         cmocka_unit_test(utf8_round_trip),
         cmocka_unit_test(utf8_refuses),
         cmocka_unit_test(files_are_read_or_named),

@@ -1,7 +1,6 @@
 /* See str.h. */
 #include "base/str.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,6 +105,12 @@ enum fm_status fm_buf_read_file(struct fm_buf *b, const char *path, size_t limit
     }
     fm_map_close(&m);
     return st;
+}
+
+bool fm_ends_with(const char *s, const char *tail)
+{
+    size_t n = strlen(s), k = strlen(tail);
+    return n >= k && !strcmp(s + n - k, tail);
 }
 
 int32_t fm_utf8_decode(const char *str, size_t n, int *used)

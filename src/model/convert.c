@@ -169,8 +169,7 @@ out:
 enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w, const char *path, const struct fm_convert *o,
                               struct fm_error *err)
 {
-    const size_t n = strlen(path);
-    struct job j = {.cfg = cfg, .o = o, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf")};
+    struct job j = {.cfg = cfg, .o = o, .gguf = fm_ends_with(path, ".gguf")};
     if (j.gguf) return write_container(&j, w, path, err);
     if (!fm_formats[o->fmt].st_dtype || fm_formats[o->fmt].block > 1)
         return fm_fail(err, FM_ERR_USAGE, "write model: %s: a safetensors folder holds F32, F16 or BF16, not %s", path,
@@ -178,7 +177,7 @@ enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w,
     if (mkdir(path, 0777) && errno != EEXIST) return fm_fail(err, FM_ERR_DISK, "write model: %s: %s", path, strerror(errno));
     struct fm_buf file = {0};
     fm_buf_printf(&file, "%s/model.safetensors", path);
-    enum fm_status st = file.failed ? fm_fail_memory(err, "path", n) : write_container(&j, w, file.data, err);
+    enum fm_status st = file.failed ? fm_fail_memory(err, "path", strlen(path)) : write_container(&j, w, file.data, err);
     if (!st) st = write_config(&j, path, err);
     fm_buf_release(&file);
     return st;

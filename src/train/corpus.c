@@ -77,11 +77,7 @@ static bool looks_binary(const char *path)
     return n > 0 && memchr(head, 0, (size_t)n);
 }
 
-static bool is_packed(const char *path)
-{
-    size_t n = strlen(path);
-    return (n > 4 && strcmp(path + n - 4, ".zst") == 0) || fm_corpus_is_tar(path);
-}
+static bool is_packed(const char *path) { return fm_ends_with(path, ".zst") || fm_corpus_is_tar(path); }
 
 /* named: the user asked for exactly this file, so what is wrong with it is an error, not something to skip. */
 static enum fm_status add_file(struct finder *f, const char *path, bool named)
@@ -217,7 +213,7 @@ enum fm_status fm_corpus_identity(const struct fm_corpus *c, uint64_t *identity,
 
 /* ---- load ---- */
 
-/* Keep text[start, start+len) as a document and leave a newline behind it; empty ones vanish. */
+/* Keep p[len], which lies in the text or behind it, as a document; blank ones vanish. */
 static enum fm_status add_doc(struct fm_corpus *c, const char *p, size_t len, struct fm_error *err)
 {
     size_t i = 0;

@@ -5,17 +5,12 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "train/corpus.h"
 
 enum { TAR_BLOCK = 512, COUNT_BUFFER = 1 << 17 };
 
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), k = strlen(tail);
-    return n >= k && strcmp(s + n - k, tail) == 0;
-}
-
-int fm_corpus_is_tar(const char *path) { return ends_with(path, ".tar") || ends_with(path, ".tar.zst"); }
+int fm_corpus_is_tar(const char *path) { return fm_ends_with(path, ".tar") || fm_ends_with(path, ".tar.zst"); }
 
 static enum fm_status zstd_fail(const char *path, const char *why, size_t at, struct fm_error *err)
 {
@@ -63,7 +58,7 @@ enum fm_status fm_corpus_file_bound(const char *path, uint64_t *bytes, struct fm
     struct fm_map m;
     FM_TRY(fm_map_open(&m, path, err));
     enum fm_status st = FM_OK;
-    if (m.size && ends_with(path, ".zst"))
+    if (m.size && fm_ends_with(path, ".zst"))
         st = zstd_bound(path, &m, bytes, err);
     else
         *bytes = m.size;
@@ -76,7 +71,7 @@ enum fm_status fm_corpus_file_read(const char *path, char *dst, size_t cap, size
     struct fm_map m;
     FM_TRY(fm_map_open(&m, path, err));
     enum fm_status st = FM_OK;
-    if (m.size && ends_with(path, ".zst"))
+    if (m.size && fm_ends_with(path, ".zst"))
         st = unpack(path, &m, dst, cap, len, err);
     else {
         *len = m.size < cap ? m.size : cap;

@@ -6,11 +6,7 @@
 
 #include "train/trainer.h"
 
-static bool is_gguf(const char *path)
-{
-    const size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".gguf") == 0;
-}
+static bool is_gguf(const char *path) { return fm_ends_with(path, ".gguf"); }
 
 void fm_export_name(char *name, size_t cap, const char *preset)
 {

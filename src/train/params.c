@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/str.h"
 
 enum { ALIGN_FLOATS = 16 };
 enum group { MATRICES, VECTORS, BUFFERS, NOWHERE };
@@ -103,12 +104,6 @@ void fm_params_release(struct fm_params *a)
     *a = (struct fm_params){0};
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-    const size_t n = strlen(s), k = strlen(tail);
-    return n >= k && strcmp(s + n - k, tail) == 0;
-}
-
 struct starter {
     struct fm_params *a;
     uint64_t seed;
@@ -123,7 +118,7 @@ static void start_tensors(void *arg, int begin, int end, int thread)
         if (group_of(b) == NOWHERE) continue;
         float *x = s->a->p + s->a->at[i];
         const size_t n = (size_t)b->rows * (size_t)b->cols;
-        const bool out = ends_with(b->hf, "o_proj.weight") || ends_with(b->hf, "down_proj.weight");
+        const bool out = fm_ends_with(b->hf, "o_proj.weight") || fm_ends_with(b->hf, "down_proj.weight");
         const double std = (double)s->a->cfg.init_std * (out ? 1 / sqrt(2.0 * s->a->cfg.L) : 1);
         struct fm_rng rng;
         fm_rng_init(&rng, s->seed * 0x9E3779B97F4A7C15u + (uint64_t)i + 1);

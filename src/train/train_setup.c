@@ -238,9 +238,8 @@ static enum fm_status copy_tokenizer(struct fm_trainer *t, struct fm_error *err)
     struct fm_buf text = {0};
     struct fm_tokenizer *tk = NULL;
     const char *from = t->o.tokenizer, *to = fm_trainer_path(t, "tokenizer.json");
-    const size_t n = strlen(from);
     enum fm_status st;
-    if (n > 5 && strcmp(from + n - 5, ".json") == 0) {
+    if (fm_ends_with(from, ".json")) {
         FM_GOTO(fm_buf_read_file(&text, from, TOKENIZER_MAX, err));
         FM_GOTO(fm_write_file(to, text.data ? text.data : "", text.len, err));
     } else {
