@@ -124,6 +124,26 @@ static void rope_that_is_unknown(void **state)
     accepted(LLAMA, "{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 40}}");
 }
 
+static void make_weights(const struct fm_config *cfg, struct fm_weights *w, struct fm_binding **rows, int *n)
+{
+    struct fm_error err;
+    assert_int_equal(fm_weights_init(w, cfg, &err), FM_OK);
+    assert_int_equal(fm_bindings_new(cfg, w, rows, n, &err), FM_OK);
+    for (int i = 0; i < *n; i++) {
+        const struct fm_binding *b = &(*rows)[i];
+        const size_t row_bytes = (size_t)b->cols * sizeof(float);
+        *b->mat = (struct fm_mat){FM_F32, b->rows, b->cols, row_bytes, fm_calloc((size_t)b->rows, row_bytes)};
+        assert_non_null(b->mat->data);
+    }
+}
+
+static void free_weights(const struct fm_config *cfg, struct fm_weights *w, struct fm_binding *rows, int n)
+{
+    for (int i = 0; i < n; i++) fm_free(rows[i].mat->data);
+    fm_free(rows);
+    fm_weights_release(w, cfg);
+}
+
 /* The frequencies, head scale and router format of a GGUF written from base with change, read back. */
 static void survives_gguf(const char *base, const char *change)
 {
@@ -137,14 +157,7 @@ static void survives_gguf(const char *base, const char *change)
     int n;
     (void)snprintf(path, sizeof path, "/tmp/fathom-config-%d.gguf", (int)getpid());
     if (read_config(base, change, &cfg, &err)) fail_msg("%s", err.message);
-    assert_int_equal(fm_weights_init(&w, &cfg, &err), FM_OK);
-    assert_int_equal(fm_bindings_new(&cfg, &w, &rows, &n, &err), FM_OK);
-    for (int i = 0; i < n; i++) {
-        const size_t row_bytes = (size_t)rows[i].cols * sizeof(float);
-        *rows[i].mat =
-            (struct fm_mat){FM_F32, rows[i].rows, rows[i].cols, row_bytes, fm_calloc((size_t)rows[i].rows, row_bytes)};
-        assert_non_null(rows[i].mat->data);
-    }
+    make_weights(&cfg, &w, &rows, &n);
     if (fm_model_write(&cfg, &w, path, &(struct fm_convert){.fmt = FM_F16}, &err)) fail_msg("%s", err.message);
     if (fm_file_open(path, &f, &err)) fail_msg("%s", err.message);
     if (fm_config_from_file(f, &back, &err)) fail_msg("%s: %s", change, err.message);
@@ -159,10 +172,65 @@ static void survives_gguf(const char *base, const char *change)
                            *o = fm_file_find(f, "blk.1.attn_output.weight");
     assert_true(o && o->fmt == FM_F16 && (!router || router->fmt == FM_F32));
     fm_file_close(f);
-    for (int i = 0; i < n; i++) fm_free(rows[i].mat->data);
-    fm_free(rows);
-    fm_weights_release(&w, &cfg);
+    free_weights(&cfg, &w, rows, n);
     unlink(path);
+}
+
+/* The file as it is plus one tensor of ones. */
+static void copy_with(const struct fm_file *f, const char *path, const char *name, uint64_t n)
+{
+    static const float ones[256] = {1};
+    struct fm_writer *w;
+    struct fm_error err;
+    assert_int_equal(fm_writer_open(path, FM_GGUF, &w, &err), FM_OK);
+    for (int i = 0; i < fm_file_n_meta(f); i++) fm_writer_meta_copy(w, fm_file_meta_at(f, i));
+    for (int i = 0; i < fm_file_n_tensors(f); i++) {
+        const struct fm_tensor *t = fm_file_tensor(f, i);
+        fm_writer_tensor(w, t->name, t->fmt, t->n_dims, t->shape);
+    }
+    fm_writer_tensor(w, name, FM_F32, 1, &n);
+    assert_int_equal(fm_writer_begin(w, &err), FM_OK);
+    for (int i = 0; i < fm_file_n_tensors(f); i++)
+        assert_int_equal(fm_writer_data(w, fm_file_tensor(f, i)->data, fm_file_tensor(f, i)->n_bytes, &err), FM_OK);
+    assert_int_equal(fm_writer_data(w, ones, n * sizeof *ones, &err), FM_OK);
+    assert_int_equal(fm_writer_commit(w, &err), FM_OK);
+}
+
+/* A Llama whose queries have a bias, a weight with a scale: read without them they would be other models. */
+static void tensors_that_would_be_passed_over(void **state)
+{
+    (void)state;
+    static const char *const more[] = {"blk.0.attn_q.bias", "blk.1.ffn_down.scale", "output_norm.bias",
+                                       "unrelated.weight"};
+    char path[64], copy[64];
+    struct fm_error err = {0};
+    struct fm_config cfg;
+    struct fm_weights w;
+    struct fm_binding *rows;
+    struct fm_file *f, *g;
+    struct fm_model m;
+    int n;
+    (void)snprintf(path, sizeof path, "/tmp/fathom-config-%d.gguf", (int)getpid());
+    (void)snprintf(copy, sizeof copy, "/tmp/fathom-config-%d-more.gguf", (int)getpid());
+    assert_int_equal(read_config(LLAMA, "{}", &cfg, &err), FM_OK);
+    make_weights(&cfg, &w, &rows, &n);
+    assert_int_equal(fm_model_write(&cfg, &w, path, &(struct fm_convert){.fmt = FM_F16}, &err), FM_OK);
+    free_weights(&cfg, &w, rows, n);
+    assert_int_equal(fm_file_open(path, &f, &err), FM_OK);
+    for (int i = 0; i < 4; i++) {
+        copy_with(f, copy, more[i], 64);
+        assert_int_equal(fm_file_open(copy, &g, &err), FM_OK);
+        enum fm_status st = fm_model_load(g, true, &m, &err);
+        assert_int_equal(st, i < 3 ? FM_ERR_INPUT : FM_OK);
+        if (st)
+            assert_non_null(strstr(err.message, more[i]));
+        else
+            fm_model_release(&m);
+        fm_file_close(g);
+    }
+    fm_file_close(f);
+    unlink(path);
+    unlink(copy);
 }
 
 static void rope_survives_gguf(void **state)
@@ -187,7 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_out_of_range),       cmocka_unit_test(heads_too_wide),
         cmocka_unit_test(experts_that_do_not_add_up), cmocka_unit_test(rope_that_is_unknown),
-        cmocka_unit_test(rope_survives_gguf),
+        cmocka_unit_test(rope_survives_gguf),         cmocka_unit_test(tensors_that_would_be_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

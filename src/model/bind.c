@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "model/model.h"
 
 static enum fm_status bad(const struct fm_tensor *t, const char *name, const struct fm_file *f, struct fm_error *err, const char *why)
@@ -99,6 +100,23 @@ static bool may_be_absent(const struct fm_file *f, const struct fm_binding *list
     return false;
 }
 
+/* A bias or scale beside a weight changes what the weight means: without a row of its own it must not be passed over. */
+static enum fm_status refuse_companions(const struct fm_file *f, const struct fm_binding *list, int n, const char *name,
+                                        struct fm_error *err)
+{
+    static const char *const beside[] = {".bias", ".scale", ".weight_scale", ".weight_scale_inv"};
+    const bool gguf = fm_file_container(f) == FM_GGUF;
+    char other[160];
+    if (!fm_ends_with(name, ".weight")) return FM_OK;
+    for (size_t k = 0; k < sizeof beside / sizeof *beside; k++) {
+        snprintf(other, sizeof other, "%.*s%s", (int)(strlen(name) - strlen(".weight")), name, beside[k]);
+        bool unknown = fm_file_find(f, other);
+        for (int i = 0; unknown && i < n; i++) unknown = strcmp(gguf ? list[i].gguf : list[i].hf, other);
+        if (unknown) return bad(fm_file_find(f, other), other, f, err, "this family does not use it");
+    }
+    return FM_OK;
+}
+
 static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, const struct fm_binding *list, int n, struct fm_error *err)
 {
     const bool gguf = fm_file_container(f) == FM_GGUF;
@@ -110,6 +128,7 @@ static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, cons
         if (!t && may_be_absent(f, list, n, i)) continue;
         if (!t) return bad(NULL, name, f, err, "is missing");
         FM_TRY(check_tensor(t, b, stacked, name, f, err));
+        if (a->dry && (b->expert <= 0 || !gguf)) FM_TRY(refuse_companions(f, list, n, name, err));
         FM_TRY(b->flags & FM_BIND_VECTOR ? bind_vector(a, t, b, err) : bind_matrix(a, t, b, stacked, err));
     }
     return FM_OK;
