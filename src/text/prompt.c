@@ -48,6 +48,36 @@ void fm_prompt_template(struct fm_prompt *p, const char *s)
     }
 }
 
+void fm_prompt_trusted(struct fm_prompt *p, const char *s, size_t n)
+{
+    static const char *const known[] = {"<think>",
+                                        "</think>",
+                                        "｜DSML｜",
+                                        "<tool_call>",
+                                        "</tool_call>",
+                                        "<｜tool▁calls▁begin｜>",
+                                        "<｜tool▁calls▁end｜>",
+                                        "<｜tool▁call▁begin｜>",
+                                        "<｜tool▁call▁end｜>",
+                                        "<｜tool▁sep｜>"};
+    size_t from = 0, i = 0;
+    while (i < n) {
+        size_t k = 0, len = 0;
+        for (; k < sizeof known / sizeof *known; k++) {
+            len = strlen(known[k]);
+            if (n - i >= len && !memcmp(s + i, known[k], len)) break;
+        }
+        if (k == sizeof known / sizeof *known) {
+            i++;
+            continue;
+        }
+        fm_prompt_text(p, s + from, i - from);
+        fm_prompt_control(p, s + i, len);
+        from = i += len;
+    }
+    fm_prompt_text(p, s + from, n - from);
+}
+
 /* Text from begin up to end, which lies between two control tokens. */
 static enum fm_status encode_text(const struct fm_prompt *p, const struct fm_tokenizer *t, size_t begin, size_t end,
                                   struct fm_ids *out, struct fm_error *err)

@@ -26,6 +26,8 @@ void fm_prompt_text(struct fm_prompt *p, const char *s, size_t n);
 void fm_prompt_control(struct fm_prompt *p, const char *s, size_t n);
 /* A template string: what stands between FM_CONTROL's brackets is control, the rest text.  NULL adds nothing. */
 void fm_prompt_template(struct fm_prompt *p, const char *s);
+/* Text of the template's own in which control tokens are not marked: every one that a known family has becomes a mark. */
+void fm_prompt_trusted(struct fm_prompt *p, const char *s, size_t n);
 #define FM_CONTROL(token) "\x01" token "\x02"
 
 /* Appends the ids.  A mark that is no added token of t is encoded as the text it is (Llama 2's [INST]).  BOS comes in
