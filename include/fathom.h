@@ -174,6 +174,34 @@ int fm_chat_length(const struct fm_chat *c);
 int fm_chat_ctx(const struct fm_chat *c);
 const char *fm_chat_format_name(const struct fm_chat *c); /* NULL: continues text */
 
+/* ---- chat formats ---------------------------------------------------------------------------------------------- */
+
+/* The i-th name, NULL behind the last: "deepseek-v4", "qwen3", … */
+const char *fm_chat_format_at(int i);
+
+/* The prompt of messages[n], JSON as the command line's `chat-encode` takes it.  thinking: as if the messages asked for
+ * it.  *text: n_text bytes plus a NUL, free with fm_text_free.  An unknown format is FM_ERR_USAGE, messages that are
+ * malformed or that the format cannot express FM_ERR_INPUT. */
+enum fm_status fm_chat_format_encode(const char *format, const char *messages, size_t n, bool thinking, char **text,
+                                     size_t *n_text, struct fm_error *err) FM_MUST_USE;
+/* The same as ids; only what the format wrote becomes control tokens.  *ids: free with fm_text_free. */
+enum fm_status fm_chat_format_encode_ids(const char *format, const struct fm_tokenizer *t, const char *messages, size_t n,
+                                         bool thinking, int32_t **ids, size_t *n_ids, struct fm_error *err) FM_MUST_USE;
+
+/* Takes apart what a model produces after a prompt, while it comes.  The result is the same wherever the text is cut. */
+struct fm_chat_parser;
+/* thinking: the prompt ended inside an opened think block.  out NULL, or called with each piece that is sure; tool calls
+ * come at the end. */
+enum fm_status fm_chat_parser_new(const char *format, bool thinking,
+                                  void (*out)(void *arg, bool reasoning, const char *text, size_t n), void *arg,
+                                  struct fm_chat_parser **parser, struct fm_error *err) FM_MUST_USE;
+void fm_chat_parser_push(struct fm_chat_parser *c, const char *text, size_t n);
+/* Once, when all has come.  *message: the JSON object of `chat-decode`, n bytes plus a NUL, free with fm_text_free.
+ * *warning (may be NULL): NULL, or what was wrong with the text; static. */
+enum fm_status fm_chat_parser_end(struct fm_chat_parser *c, char **message, size_t *n, const char **warning,
+                                  struct fm_error *err) FM_MUST_USE;
+void fm_chat_parser_free(struct fm_chat_parser *c);
+
 /* ---- files ----------------------------------------------------------------------------------------------------- */
 
 struct fm_tensors;

@@ -23,6 +23,8 @@ struct fm_cli {
 };
 
 enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_chat_encode(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_chat_decode(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_show(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_plan(struct fm_cli *cli, struct fm_error *err);
@@ -34,5 +36,8 @@ enum fm_status fm_cmd_train(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_plot(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_export(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_version(struct fm_cli *cli, struct fm_error *err);
+
+/* cmd_chat_format.c: the names of the chat formats, a line each. */
+void fm_list_chat_formats(void);
 
 #endif

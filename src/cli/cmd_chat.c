@@ -27,7 +27,7 @@ struct talk {
 
 static const struct fm_opt chat_rows[] = {
     {0, "system", FM_OPT_TEXT, AT(system), 0, 0, "TEXT", "system message (default: the chat format's)"},
-    {0, "chat-format", FM_OPT_TEXT, AT(format), 0, 0, "NAME", "instead of the model's own"},
+    {0, "chat-format", FM_OPT_TEXT, AT(format), 0, 0, "NAME", "instead of the model's own; help lists them"},
     {0},
 };
 
@@ -251,6 +251,10 @@ enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err)
     FM_TRY(fm_opt_parse(cli, sets, &words, err));
     if (cli->done) return FM_OK;
     FM_TRY(fm_setup_streams(&t.setup, err));
+    if (t.format && !strcmp(t.format, "help")) {
+        fm_list_chat_formats();
+        return FM_OK;
+    }
     FM_TRY(fm_words_expect(cli, &words, 0, 1, "MODEL", err));
     FM_TRY(fm_setup_model_word(&t.setup, &words, err));
     if (words.n) return fm_words_expect(cli, &words, 0, 0, "MODEL", err);

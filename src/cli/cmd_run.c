@@ -24,7 +24,7 @@ struct job {
 static const struct fm_opt run_rows[] = {
     {0, "raw", FM_OPT_FLAG, AT(raw), 0, 0, NULL, "continue the text as it is: no chat format, no newline added"},
     {0, "system", FM_OPT_TEXT, AT(system), 0, 0, "TEXT", "system message (default: the chat format's)"},
-    {0, "chat-format", FM_OPT_TEXT, AT(format), 0, 0, "NAME", "instead of the model's own"},
+    {0, "chat-format", FM_OPT_TEXT, AT(format), 0, 0, "NAME", "instead of the model's own; help lists them"},
     {0, "stats", FM_OPT_FLAG, AT(report), 0, 0, NULL, "tokens and speed on standard error"},
     {0},
 };
@@ -181,6 +181,10 @@ enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err)
     FM_TRY(fm_opt_parse(cli, sets, &words, err));
     if (cli->done) return FM_OK;
     FM_TRY(fm_setup_streams(&j.setup, err));
+    if (j.format && !strcmp(j.format, "help")) {
+        fm_list_chat_formats();
+        return FM_OK;
+    }
     bool named = words.n && !j.setup.engine.model && fm_is_model_path(words.v[0]);
     enum fm_status st = named ? fm_setup_model_word(&j.setup, &words, err) : fm_setup_model(&j.setup, err);
     fm_signals_init();

@@ -20,6 +20,8 @@ static const struct fm_command commands[] = {
     {"tensor", "[NAME]", "List the tensors of a weight file, or print one.", fm_cmd_tensor},
     {"tokenize", "", "Turn standard input into token ids, or back.", fm_cmd_tokenize},
     {"tokenizer", "train PATH...", "Learn a tokenizer from texts.", fm_cmd_tokenizer},
+    {"chat-encode", "", "Turn messages (JSON on standard input) into a prompt.", fm_cmd_chat_encode},
+    {"chat-decode", "", "Take an answer apart: reasoning, content, tool calls.", fm_cmd_chat_decode},
     {"logits", "", "Compute the logits of given token ids.", fm_cmd_logits},
     {"train", "PATH...", "Train a model on texts.", fm_cmd_train},
     {"plot", "LOG", "Draw a training log.", fm_cmd_plot},
@@ -52,7 +54,7 @@ static enum fm_status unknown_command(const char *name, struct fm_error *err)
 static void list_commands(void)
 {
     printf("usage: fathom [COMMAND] [OPTIONS] [ARGUMENTS]\n\n");
-    for (int i = 0; i < N_COMMANDS; i++) printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    for (int i = 0; i < N_COMMANDS; i++) printf("  %-11s %s\n", commands[i].name, commands[i].summary);
     printf("\nfathom COMMAND --help explains one of them.\n"
            "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 memory or disk short, 130 interrupted.\n");
 }
