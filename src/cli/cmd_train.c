@@ -19,6 +19,7 @@ struct job {
     const char *schedule, *type;
     struct fm_plan plan;
     double val_bits; /* of the last evaluation, NaN before */
+    bool planned;    /* the plan's total has been printed */
 };
 
 #define AT(field) offsetof(struct job, field)
@@ -70,6 +71,13 @@ static void show_plan(void *arg, const char *item, uint64_t bytes, bool file_bac
     if (j->setup.mem || j->train.plan_only) fm_plan_item(&j->plan, item, bytes, file_backed);
 }
 
+/* The plan is complete when training begins. */
+static void show_total(struct job *j)
+{
+    if ((j->setup.mem || j->train.plan_only) && !j->planned) fm_plan_total(&j->plan);
+    j->planned = true;
+}
+
 static const char *step_text(const struct fm_train_log *l, char buf[48])
 {
     if (l->steps_total > 0)
@@ -92,6 +100,7 @@ static void show_log(void *arg, const struct fm_train_log *l)
 {
     struct job *j = arg;
     char step[48];
+    show_total(j);
     if (!isnan(l->val_bits_per_byte)) j->val_bits = l->val_bits_per_byte;
     if (!l->event)
         show_line(j, l);
@@ -159,7 +168,7 @@ static enum fm_status train(struct job *j, struct fm_error *err)
     fm_progress_end();
     if (st) return st;
     if (j->train.plan_only) {
-        fm_plan_total(&j->plan);
+        show_total(j);
         return FM_OK;
     }
     if (!r.stopped) return finish(j, &r, err);
@@ -208,7 +217,7 @@ enum fm_status fm_cmd_train(struct fm_cli *cli, struct fm_error *err)
     if (cli->done) return FM_OK;
     FM_TRY(fm_setup_streams(&j.setup, err));
     if (j.train.preset && !strcmp(j.train.preset, "help")) return list_presets();
-    FM_TRY(fm_words_expect(cli, &words, 1, 1 << 30, "PATH", err));
+    FM_TRY(fm_words_expect(cli, &words, j.train.resume ? 0 : 1, 1 << 30, "PATH", err));
     FM_TRY(pick_schedule(&j, err));
     FM_TRY(check_together(&j.train, err));
     if (!j.train.steps && !j.train.tokens && j.train.minutes <= 0) {

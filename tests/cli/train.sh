@@ -20,7 +20,8 @@ for f in model.gguf log.jsonl tokenizer.json; do [ -s "trained/$f" ] || complain
 t 0 train "${small[@]}" --steps 4 --quiet -o again texts
 silent
 cmp -s trained/model.gguf again/model.gguf || complain 'the same run gives another model'
-t 0 train "${small[@]}" --steps 4 --quiet --threads 1 -o alone texts
+t 0 train "${small[@]}" --steps 4 --quiet --threads 1 --mem -o alone texts
+[ "$(grep -c '^memory ' err)" = 1 ] || complain 'no total of the memory plan'
 cmp -s trained/model.gguf alone/model.gguf || complain 'one thread gives another model'
 
 t 0 run -m trained/model.gguf --raw --temp 0 -n 4 'static '
