@@ -60,8 +60,8 @@ __attribute__((target("avx2,fma"))) static void fma_chains(void)
                          "vfmadd231ps %12, %13, %3\n vfmadd231ps %12, %13, %4\n vfmadd231ps %12, %13, %5\n"
                          "vfmadd231ps %12, %13, %6\n vfmadd231ps %12, %13, %7\n vfmadd231ps %12, %13, %8\n"
                          "vfmadd231ps %12, %13, %9\n vfmadd231ps %12, %13, %10\n vfmadd231ps %12, %13, %11"
-                         : "+x"(a[0]), "+x"(a[1]), "+x"(a[2]), "+x"(a[3]), "+x"(a[4]), "+x"(a[5]), "+x"(a[6]), "+x"(a[7]),
-                           "+x"(a[8]), "+x"(a[9]), "+x"(a[10]), "+x"(a[11])
+                         : "+x"(a[0]), "+x"(a[1]), "+x"(a[2]), "+x"(a[3]), "+x"(a[4]), "+x"(a[5]), "+x"(a[6]),
+                           "+x"(a[7]), "+x"(a[8]), "+x"(a[9]), "+x"(a[10]), "+x"(a[11])
                          : "x"(x), "x"(y));
 }
 #else
@@ -91,15 +91,19 @@ static void run_read(void *arg, int begin, int end, int thread)
 
 static void row(const char *what, const char *shape, int threads, double value, const char *unit, double limit)
 {
-    if (g.csv) printf("%s,%s,%d,%.2f,%s,%.3f\n", what, shape, threads, value, unit, value / limit);
-    else printf("%-14s %-16s %7d %10.2f %-8s %6.1f %%\n", what, shape, threads, value, unit, 100 * value / limit);
+    if (g.csv)
+        printf("%s,%s,%d,%.2f,%s,%.3f\n", what, shape, threads, value, unit, value / limit);
+    else
+        printf("%-14s %-16s %7d %10.2f %-8s %6.1f %%\n", what, shape, threads, value, unit, 100 * value / limit);
     fflush(stdout);
 }
 
 static void limits(void)
 {
-    if (g.csv) printf("what,shape,threads,value,unit,fraction\n");
-    else printf("%-14s %-16s %7s %10s %-8s %8s\n", "what", "shape", "threads", "best", "", "of limit");
+    if (g.csv)
+        printf("what,shape,threads,value,unit,fraction\n");
+    else
+        printf("%-14s %-16s %7s %10s %-8s %8s\n", "what", "shape", "threads", "best", "", "of limit");
     for (int t = 1; t <= MAX_THREADS; t++) {
         g.peak[t] = NAN; /* where this program knows no peak, the fractions say so */
         if (FMA_FLOPS > 0 && fm_kernels_tier("avx2"))
@@ -129,25 +133,27 @@ static void run_gemm(void *arg, int begin, int end, int thread)
     const struct product *p = arg;
     const float *w = p->w;
     if (p->w_transposed)
-        g.k->gemm_f32(p->m, end - begin, p->k, p->x, p->k, 1, w + (ptrdiff_t)begin * p->k, 1, p->k, p->y + begin, p->n, false,
-                      g.work[thread]);
+        g.k->gemm_f32(p->m, end - begin, p->k, p->x, p->k, 1, w + (ptrdiff_t)begin * p->k, 1, p->k, p->y + begin, p->n,
+                      false, g.work[thread]);
     else
-        g.k->gemm_f32(p->m, end - begin, p->k, p->x, p->k, 1, w + begin, p->n, 1, p->y + begin, p->n, false, g.work[thread]);
+        g.k->gemm_f32(p->m, end - begin, p->k, p->x, p->k, 1, w + begin, p->n, 1, p->y + begin, p->n, false,
+                      g.work[thread]);
 }
 
 static void run_gemm_q8(void *arg, int begin, int end, int thread)
 {
     const struct product *p = arg;
     (void)thread;
-    g.k->gemm_q8[p->fmt](p->y + begin, p->n, p->xq, p->m, (const char *)p->w + (size_t)begin * p->row_bytes, p->row_bytes,
-                         end - begin, p->k);
+    g.k->gemm_q8[p->fmt](p->y + begin, p->n, p->xq, p->m, (const char *)p->w + (size_t)begin * p->row_bytes,
+                         p->row_bytes, end - begin, p->k);
 }
 
 static void run_gemv(void *arg, int begin, int end, int thread)
 {
     const struct product *p = arg;
     (void)thread;
-    g.k->gemv[p->fmt](p->y + begin, (const char *)p->w + (size_t)begin * p->row_bytes, p->row_bytes, p->x, end - begin, p->k);
+    g.k->gemv[p->fmt](p->y + begin, (const char *)p->w + (size_t)begin * p->row_bytes, p->row_bytes, p->x, end - begin,
+                      p->k);
 }
 
 static float *random_floats(size_t n)
@@ -193,22 +199,25 @@ static void product(enum kind kind, enum fm_fmt fmt, int m, int n, int k)
     static const char *const names[] = {"gemm x.W'", "gemm dy.W", "q8", "gemv"};
     struct product p = {.fmt = fmt, .m = m, .n = n, .k = k, .w_transposed = kind == GEMM_WT};
     char what[32], shape[32];
-    snprintf(what, sizeof what, "%s%s%s", names[kind], kind <= GEMM_W ? "" : " ", kind <= GEMM_W ? "" : fm_formats[fmt].name);
+    snprintf(what, sizeof what, "%s%s%s", names[kind], kind <= GEMM_W ? "" : " ",
+             kind <= GEMM_W ? "" : fm_formats[fmt].name);
     snprintf(shape, sizeof shape, "%dx%dx%d", m, n, k);
     if (!prepare(&p)) exit(1);
     for (int t = 1; t <= MAX_THREADS; t++) {
         double s = best_time(t, n, run[kind], &p);
-        if (m > 1) row(what, shape, t, 2e-9 * m * n * k / s, "GFLOP/s", g.peak[t]);
-        else row(what, shape, t, 1e-9 * (double)p.row_bytes * n / s, "GB/s", g.read[t]);
+        if (m > 1)
+            row(what, shape, t, 2e-9 * m * n * k / s, "GFLOP/s", g.peak[t]);
+        else
+            row(what, shape, t, 1e-9 * (double)p.row_bytes * n / s, "GB/s", g.read[t]);
     }
     release(&p);
 }
 
 static void products(void)
 {
-    static const int shapes[][3] = {{64, 64, 64},      {256, 256, 64},    {256, 256, 256}, {512, 512, 512}, {1024, 1024, 1024},
-                                    {2048, 768, 256},  {2048, 256, 768},  {4096, 4096, 64}, {16, 1024, 1024}, {64, 1024, 1024},
-                                    {16, 512, 256},    {128, 512, 256}};
+    static const int shapes[][3] = {{64, 64, 64},       {256, 256, 64},   {256, 256, 256},  {512, 512, 512},
+                                    {1024, 1024, 1024}, {2048, 768, 256}, {2048, 256, 768}, {4096, 4096, 64},
+                                    {16, 1024, 1024},   {64, 1024, 1024}, {16, 512, 256},   {128, 512, 256}};
     static const enum fm_fmt formats[] = {FM_F32, FM_F16, FM_BF16, FM_Q8_0, FM_Q4_0, FM_Q4_1};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         product(GEMM_WT, FM_F32, shapes[i][0], shapes[i][1], shapes[i][2]);
@@ -223,10 +232,14 @@ int main(int argc, char **argv)
 {
     g.k = fm_kernels_get(NULL);
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--csv")) g.csv = true;
-        else if (!strcmp(argv[i], "--quick")) g.quick = true;
-        else if (!strcmp(argv[i], "--tier") && i + 1 < argc) g.k = fm_kernels_tier(argv[++i]);
-        else return fprintf(stderr, "usage: bench_kernel [--csv] [--quick] [--tier NAME]\n"), 2;
+        if (!strcmp(argv[i], "--csv"))
+            g.csv = true;
+        else if (!strcmp(argv[i], "--quick"))
+            g.quick = true;
+        else if (!strcmp(argv[i], "--tier") && i + 1 < argc)
+            g.k = fm_kernels_tier(argv[++i]);
+        else
+            return fprintf(stderr, "usage: bench_kernel [--csv] [--quick] [--tier NAME]\n"), 2;
     }
     if (!g.k) return fprintf(stderr, "bench_kernel: this CPU has no such tier\n"), 2;
     g.stream = fm_pages_alloc(STREAM_BYTES);

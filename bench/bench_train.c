@@ -51,7 +51,8 @@ static double measure_peak(void)
     struct fm_error err;
     struct fm_arena arena;
     void *backend = NULL;
-    if (fm_arena_init(&arena, "peak", sizeof(float) * (T * (N + K) + N * K) + 4096, &err) || fm_cpu_backend_new(NULL, &backend, &err))
+    if (fm_arena_init(&arena, "peak", sizeof(float) * (T * (N + K) + N * K) + 4096, &err) ||
+        fm_cpu_backend_new(NULL, &backend, &err))
         die(&err);
     struct fm_ctx c = {.op = &fm_ops_cpu, .arena = &arena, .backend = backend};
     float *x = fm_ctx_reals(&c, T * K, "x"), *y = fm_ctx_reals(&c, T * N, "y"), *w = fm_ctx_reals(&c, N * K, "w");
@@ -127,7 +128,8 @@ static void open_shape(const struct bench *b, struct shape *s, const struct fm_p
     if (fm_arena_init(&s->arena, "step", dry.peak, &err) || fm_params_alloc(&s->p, true, &err)) die(&err);
     fm_params_start(&s->p, 1, b->pool);
     fm_rope_frequencies(&cfg, s->freq);
-    s->ctx = (struct fm_ctx){.op = &fm_ops_cpu, .grad = &fm_ops_grad_cpu, .arena = &s->arena, .pool = b->pool, .backend = b->backend};
+    s->ctx = (struct fm_ctx){
+        .op = &fm_ops_cpu, .grad = &fm_ops_grad_cpu, .arena = &s->arena, .pool = b->pool, .backend = b->backend};
 }
 
 static void close_shape(struct shape *s)
@@ -177,16 +179,21 @@ int main(int argc, char **argv)
     struct fm_error err;
     int threads = 0, o;
     while ((o = getopt(argc, argv, "t:s:p:")) != -1) {
-        if (o == 't') threads = atoi(optarg);
-        else if (o == 's') b.seconds = atof(optarg);
-        else if (o == 'p') b.peak = atof(optarg) * 1e9;
-        else return 2;
+        if (o == 't')
+            threads = atoi(optarg);
+        else if (o == 's')
+            b.seconds = atof(optarg);
+        else if (o == 'p')
+            b.peak = atof(optarg) * 1e9;
+        else
+            return 2;
     }
     if (b.peak <= 0) b.peak = measure_peak();
     if (fm_pool_new(threads, &b.pool, &err) || fm_cpu_backend_new(b.pool, &b.backend, &err)) die(&err);
-    printf("%d threads, %s, matmul on one core %.1f GFLOP/s\n", fm_pool_size(b.pool), fm_cpu_backend_tier(b.backend), b.peak / 1e9);
-    printf("%-12s %7s %9s %9s %10s %9s %9s %13s %10s\n", "shape", "M param", "M active", "MFLOP/tok", "rows/micro", "tokens/s",
-           "GFLOP/s", "per CPU second", "of matmul");
+    printf("%d threads, %s, matmul on one core %.1f GFLOP/s\n", fm_pool_size(b.pool), fm_cpu_backend_tier(b.backend),
+           b.peak / 1e9);
+    printf("%-12s %7s %9s %9s %10s %9s %9s %13s %10s\n", "shape", "M param", "M active", "MFLOP/tok", "rows/micro",
+           "tokens/s", "GFLOP/s", "per CPU second", "of matmul");
     for (int i = 0; i < fm_preset_count(); i++) {
         const struct fm_preset_row *p = fm_preset_find(fm_preset(i).name);
         bool wanted = optind == argc;

@@ -36,19 +36,21 @@ struct fm_engine_options {
     int chunk;          /* prompt tokens per step; 0: 512.  Changes no bits, only memory and speed        */
 };
 
-enum fm_status fm_engine_open(const struct fm_engine_options *o, struct fm_engine **out, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_engine_open(const struct fm_engine_options *o, struct fm_engine **out,
+                              struct fm_error *err) FM_MUST_USE;
 void fm_engine_close(struct fm_engine *e);
 
 /* What a model is; strings live as long as the engine. */
 struct fm_model_info {
-    const char *path, *family, *name, *format; /* "deepseek_v3"; general.name or folder name; main weight format "Q4_1" */
-    const char *chat_format;                   /* "chatml", …; NULL: the model continues text                          */
+    const char *path, *family; /* "deepseek_v3"                                              */
+    const char *name, *format; /* general.name or folder name; main weight format, "Q4_1"    */
+    const char *chat_format;   /* "chatml", …; NULL: the model continues text                */
     int n_layers, dim, vocab, ctx_train, n_heads, n_experts, n_experts_active, n_mtp;
     int64_t params_total, params_active; /* active: used for one token, without the embedding table           */
     uint64_t file_bytes, weight_bytes, active_weight_bytes; /* active: read per decoded token                  */
     uint64_t kv_bytes_per_token;
-    double flops_per_token;            /* forward, 2 per weight used, at empty context                         */
-    double flops_per_token_per_ctx;    /* more per cached token (attention)                                    */
+    double flops_per_token;         /* forward, 2 per weight used, at empty context                         */
+    double flops_per_token_per_ctx; /* more per cached token (attention)                                    */
 };
 const struct fm_model_info *fm_engine_info(const struct fm_engine *e);
 /* The same without loading: maps the file, checks every shape, closes it.  Free with fm_model_info_free. */
@@ -58,7 +60,8 @@ void fm_model_info_free(struct fm_model_info *i);
 /* The memory plan: calls fn once per item before anything is allocated. file_backed: mapped, the kernel may drop it. */
 typedef void (*fm_memory_fn)(void *arg, const char *item, uint64_t bytes, bool file_backed);
 /* For a model with the engine options o and one session of ctx tokens. */
-enum fm_status fm_memory_plan(const struct fm_engine_options *o, fm_memory_fn fn, void *arg, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_memory_plan(const struct fm_engine_options *o, fm_memory_fn fn, void *arg,
+                              struct fm_error *err) FM_MUST_USE;
 
 int fm_engine_threads(const struct fm_engine *e);
 const char *fm_engine_tier(const struct fm_engine *e); /* "avx2" */
@@ -70,7 +73,8 @@ int fm_default_threads(void);
 struct fm_tokenizer;
 
 /* See the command line's `tokenize`: GGUF, folder, tokenizer.json, SentencePiece .model, tiktoken ranks with pre. */
-enum fm_status fm_text_open(const char *path, const char *pre, struct fm_tokenizer **out, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_text_open(const char *path, const char *pre, struct fm_tokenizer **out,
+                            struct fm_error *err) FM_MUST_USE;
 void fm_text_close(struct fm_tokenizer *t);
 const struct fm_tokenizer *fm_engine_tokenizer(const struct fm_engine *e); /* NULL: the model carries none */
 
@@ -79,8 +83,8 @@ enum { FM_TEXT_SPECIAL = 1, FM_TEXT_BOS = 2, FM_TEXT_EOS = 4 };
 enum fm_status fm_text_encode(const struct fm_tokenizer *t, const char *text, size_t n, unsigned flags, int32_t **ids,
                               size_t *n_ids, struct fm_error *err) FM_MUST_USE;
 /* *text: n_text raw bytes plus a NUL, free with fm_text_free. */
-enum fm_status fm_text_decode(const struct fm_tokenizer *t, const int32_t *ids, size_t n_ids, char **text, size_t *n_text,
-                              struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_text_decode(const struct fm_tokenizer *t, const int32_t *ids, size_t n_ids, char **text,
+                              size_t *n_text, struct fm_error *err) FM_MUST_USE;
 int32_t fm_text_vocab(const struct fm_tokenizer *t);
 bool fm_text_is_end(const struct fm_tokenizer *t, int32_t id); /* ends an answer */
 bool fm_text_adds_bos(const struct fm_tokenizer *t);           /* the file wants BOS in front of every text */
@@ -101,8 +105,8 @@ struct fm_text_train_result {
     int vocab;
     double seconds;
 };
-enum fm_status fm_text_train(const struct fm_text_train_options *o, const char *out_path, struct fm_text_train_result *r,
-                             struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_text_train(const struct fm_text_train_options *o, const char *out_path,
+                             struct fm_text_train_result *r, struct fm_error *err) FM_MUST_USE;
 
 /* ---- sessions -------------------------------------------------------------------------------------------------- */
 
@@ -117,18 +121,19 @@ int fm_session_ctx(const struct fm_session *s);
 void fm_session_rewind(struct fm_session *s, int n);
 /* Append ids as one segment and compute.  logits NULL, or [n, vocab] for every position.  A cancelled or failed call
  * leaves the session as it was.  More tokens than ctx: FM_ERR_USAGE. */
-enum fm_status fm_session_feed(struct fm_session *s, const int32_t *ids, int n, float *logits, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_session_feed(struct fm_session *s, const int32_t *ids, int n, float *logits,
+                               struct fm_error *err) FM_MUST_USE;
 /* [vocab] of the last token fed; valid until the next feed or rewind; NULL when empty. */
 const float *fm_session_logits(const struct fm_session *s);
 /* From a signal handler or another thread: the running feed or generate stops within a tile. Cleared by the next call. */
 void fm_session_cancel(struct fm_session *s);
 
 struct fm_sampling {
-    float temp;       /* 0: greedy, exact (ties: lower id)            */
-    int top_k;        /* 0: off                                       */
-    float top_p;      /* 1: off                                       */
-    float min_p;      /* 0: off                                       */
-    float repeat;     /* penalty on the last repeat_last tokens, 1: off */
+    float temp;   /* 0: greedy, exact (ties: lower id)            */
+    int top_k;    /* 0: off                                       */
+    float top_p;  /* 1: off                                       */
+    float min_p;  /* 0: off                                       */
+    float repeat; /* penalty on the last repeat_last tokens, 1: off */
     int repeat_last;
     uint64_t seed;
 };
@@ -150,15 +155,16 @@ struct fm_generation_stats {
     enum fm_finish finish;
 };
 /* Continue the session from its last logits.  The generated tokens stay in the session. */
-enum fm_status fm_session_generate(struct fm_session *s, const struct fm_generation *g, struct fm_generation_stats *stats,
-                                   struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_session_generate(struct fm_session *s, const struct fm_generation *g,
+                                   struct fm_generation_stats *stats, struct fm_error *err) FM_MUST_USE;
 
 /* ---- conversations --------------------------------------------------------------------------------------------- */
 
 struct fm_chat; /* a session plus its messages in the model's chat format; without one, a growing text */
 
 enum fm_status fm_chat_new(struct fm_engine *e, int ctx, const char *system /* NULL: the format's default */,
-                           const char *format /* NULL: the model's */, struct fm_chat **out, struct fm_error *err) FM_MUST_USE;
+                           const char *format /* NULL: the model's */, struct fm_chat **out,
+                           struct fm_error *err) FM_MUST_USE;
 void fm_chat_free(struct fm_chat *c);
 /* Add the user's text and generate the answer; an answer that was cancelled is kept as far as it came.
  * Everything cached that still fits the conversation is reused.  A conversation longer than the context is FM_ERR_USAGE;

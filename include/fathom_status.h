@@ -7,7 +7,7 @@
 #define FATHOM_STATUS_H
 
 #if defined(__GNUC__)
-#define FM_MUST_USE __attribute__((warn_unused_result))
+#define FM_MUST_USE          __attribute__((warn_unused_result))
 #define FM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define FM_MUST_USE

@@ -49,7 +49,8 @@ static double *reals(size_t n, double scale)
 }
 
 /* A parameter of [rows, cols] in *w with its gradient in *dw. */
-static void param(struct probe *p, const char *name, struct fm_mat *w, struct fm_mat *dw, int rows, int cols, double mean, double scale)
+static void param(struct probe *p, const char *name, struct fm_mat *w, struct fm_mat *dw, int rows, int cols,
+                  double mean, double scale)
 {
     const size_t n = (size_t)rows * (size_t)cols;
     double *x = reals(n, scale), *g = reals(n, 0);
@@ -67,7 +68,10 @@ static void matrix(struct probe *p, const char *name, struct fm_mat *w, struct f
     param(p, name, w, dw, rows, cols, 0, 1 / sqrt(cols));
 }
 
-static void vector(struct probe *p, const char *name, struct fm_mat *w, struct fm_mat *dw, int n) { param(p, name, w, dw, 1, n, 1, 0.3); }
+static void vector(struct probe *p, const char *name, struct fm_mat *w, struct fm_mat *dw, int n)
+{
+    param(p, name, w, dw, 1, n, 1, 0.3);
+}
 
 static void input(struct probe *p, const char *name, double *x, double *g, size_t n)
 {
@@ -317,13 +321,19 @@ static double eval_model(struct probe *p, bool backward)
     static const int32_t target[9] = {1, 4, 1, 5, -1, 2, 6, 5, -1}, next[9] = {1, 4, 1, 5, 0, 2, 6, 5, 0},
                          target2[9] = {4, 1, 5, -1, -1, 6, 5, -1, -1};
     struct whole *m = p->extra;
-    struct fm_step s = {.target = target, .next = next, .target2 = target2, .scale = 0.7, .scale_mtp = 0.3,
-                        .balance_alpha = m->alpha, .balance_seq_weight = 0.5};
+    struct fm_step s = {.target = target,
+                        .next = next,
+                        .target2 = target2,
+                        .scale = 0.7,
+                        .scale_mtp = 0.3,
+                        .balance_alpha = m->alpha,
+                        .balance_seq_weight = 0.5};
     fm_model_step(&p->c, &m->cfg, &m->w, backward ? &m->dw : NULL, m->freq, &p->batch, &s);
     return s.scale * s.loss_sum + s.scale_mtp * s.mtp_loss_sum + s.balance_sum;
 }
 
-extern const struct fm_family fm_family_llama, fm_family_qwen2, fm_family_qwen3, fm_family_deepseek_v2, fm_family_deepseek_v3;
+extern const struct fm_family fm_family_llama, fm_family_qwen2, fm_family_qwen3, fm_family_deepseek_v2,
+    fm_family_deepseek_v3;
 
 static void check_model(const struct fm_family *family, bool tied, int n_mtp, double alpha)
 {
@@ -331,15 +341,35 @@ static void check_model(const struct fm_family *family, bool tied, int n_mtp, do
     struct whole m = {.alpha = alpha};
     struct fm_binding *list, *grads;
     int n;
-    m.cfg = (struct fm_config){.family = family, .V = 10, .D = 8, .L = 2, .F = 7, .H = 2, .eps = 1e-5f, .tied = tied, .rope_theta = 100,
-                               .rope_dim = 4, .n_dense = 1, .n_shared = 1, .n_mtp = n_mtp};
+    m.cfg = (struct fm_config){.family = family,
+                               .V = 10,
+                               .D = 8,
+                               .L = 2,
+                               .F = 7,
+                               .H = 2,
+                               .eps = 1e-5f,
+                               .tied = tied,
+                               .rope_theta = 100,
+                               .rope_dim = 4,
+                               .n_dense = 1,
+                               .n_shared = 1,
+                               .n_mtp = n_mtp};
     m.cfg.qkv_bias = family == &fm_family_qwen2;
     m.cfg.head_norms = family == &fm_family_qwen3;
     if (family == &fm_family_deepseek_v2 || family == &fm_family_deepseek_v3) {
         const bool v3 = family == &fm_family_deepseek_v3;
-        m.cfg.mla = (struct fm_mla_shape){.H = 2, .Rq = v3 ? 6 : 0, .Rkv = 5, .Dn = 3, .Dr = 4, .Dv = 3, .eps = 1e-6, .scale = 0.4};
-        m.cfg.moe = (struct fm_moe_shape){.router = {.E = 4, .K = 2, .n_group = 1, .topk_group = 1, .sigmoid = v3, .group_top2 = v3,
-                                                     .norm_topk = v3, .scale = 1.5}, .F = 5, .Fs = 5};
+        m.cfg.mla = (struct fm_mla_shape){
+            .H = 2, .Rq = v3 ? 6 : 0, .Rkv = 5, .Dn = 3, .Dr = 4, .Dv = 3, .eps = 1e-6, .scale = 0.4};
+        m.cfg.moe = (struct fm_moe_shape){.router = {.E = 4,
+                                                     .K = 2,
+                                                     .n_group = 1,
+                                                     .topk_group = 1,
+                                                     .sigmoid = v3,
+                                                     .group_top2 = v3,
+                                                     .norm_topk = v3,
+                                                     .scale = 1.5},
+                                          .F = 5,
+                                          .Fs = 5};
         m.cfg.router_bias = v3;
         m.cfg.rope_interleaved = true;
     } else {
@@ -348,13 +378,13 @@ static void check_model(const struct fm_family *family, bool tied, int n_mtp, do
     begin(&p, family->name, 8, eval_model);
     p.n = 0; /* the input is made of ids */
     fm_rope_frequencies(&m.cfg, m.freq);
-    if (fm_weights_init(&m.w, &m.cfg, NULL) || fm_weights_init(&m.dw, &m.cfg, NULL) || fm_bindings_new(&m.cfg, &m.w, &list, &n, NULL) ||
-        fm_bindings_new(&m.cfg, &m.dw, &grads, &n, NULL))
+    if (fm_weights_init(&m.w, &m.cfg, NULL) || fm_weights_init(&m.dw, &m.cfg, NULL) ||
+        fm_bindings_new(&m.cfg, &m.w, &list, &n, NULL) || fm_bindings_new(&m.cfg, &m.dw, &grads, &n, NULL))
         abort();
     for (int i = 0; i < n; i++) {
         if (list[i].flags & (FM_BIND_SPLIT_PART | FM_BIND_BUFFER)) continue;
-        param(&p, list[i].hf, list[i].mat, grads[i].mat, list[i].rows, list[i].cols, list[i].flags & FM_BIND_NORM ? 1 : 0,
-              list[i].flags & FM_BIND_VECTOR ? 0.3 : 1 / sqrt(list[i].cols));
+        param(&p, list[i].hf, list[i].mat, grads[i].mat, list[i].rows, list[i].cols,
+              list[i].flags & FM_BIND_NORM ? 1 : 0, list[i].flags & FM_BIND_VECTOR ? 0.3 : 1 / sqrt(list[i].cols));
     }
     if (tied) m.w.head = m.w.embed, m.dw.head = m.dw.embed;
     p.extra = &m;
@@ -381,11 +411,21 @@ int main(void)
     check_moe("moe softmax, groups, renormalised",
               (struct fm_router){.E = 6, .K = 2, .n_group = 3, .topk_group = 2, .norm_topk = true, .scale = 1.5}, 7, 0);
     check_moe("moe sigmoid",
-              (struct fm_router){.E = 8, .K = 3, .n_group = 4, .topk_group = 2, .sigmoid = true, .group_top2 = true, .norm_topk = true, .scale = 2.5},
+              (struct fm_router){.E = 8,
+                                 .K = 3,
+                                 .n_group = 4,
+                                 .topk_group = 2,
+                                 .sigmoid = true,
+                                 .group_top2 = true,
+                                 .norm_topk = true,
+                                 .scale = 2.5},
               7, 0);
     check_moe("moe sigmoid, balance loss",
-              (struct fm_router){.E = 6, .K = 2, .n_group = 1, .topk_group = 1, .sigmoid = true, .norm_topk = true, .scale = 2.5}, 0, 0.8);
-    check_moe("moe softmax, balance loss", (struct fm_router){.E = 6, .K = 2, .n_group = 1, .topk_group = 1, .scale = 1}, 0, 0.8);
+              (struct fm_router){
+                  .E = 6, .K = 2, .n_group = 1, .topk_group = 1, .sigmoid = true, .norm_topk = true, .scale = 2.5},
+              0, 0.8);
+    check_moe("moe softmax, balance loss",
+              (struct fm_router){.E = 6, .K = 2, .n_group = 1, .topk_group = 1, .scale = 1}, 0, 0.8);
     check_model(&fm_family_llama, true, 0, 0);
     check_model(&fm_family_qwen2, false, 0, 0);
     check_model(&fm_family_qwen3, false, 0, 0);

@@ -32,7 +32,8 @@ static void test_math(void)
     check(fm_expf(0) == 1 && fm_expf(-88) == 0 && fm_expf(88.73f) == INFINITY && fm_expf(88.72f) < INFINITY &&
               fm_expf(-INFINITY) == 0 && fm_expf(INFINITY) == INFINITY && isnan(fm_expf(NAN)),
           "fm_expf: extremes");
-    check(fm_expd(0) == 1 && fm_expd(-746) == 0 && fm_expd(710) == INFINITY && fm_expd(-745) == 0x1p-1074 && isnan(fm_expd(NAN)),
+    check(fm_expd(0) == 1 && fm_expd(-746) == 0 && fm_expd(710) == INFINITY && fm_expd(-745) == 0x1p-1074 &&
+              isnan(fm_expd(NAN)),
           "fm_expd: extremes");
     check(fm_logd(0) == -INFINITY && isnan(fm_logd(-1)) && fm_logd(1) == 0 && fm_logd(INFINITY) == INFINITY &&
               relative(fm_logd(0x1p-1074), log(0x1p-1074)) < 5e-16 && isnan(fm_logd(NAN)),
@@ -69,7 +70,8 @@ static void check_gemm(int m, int n, int k, int which, bool accumulate, enum pla
     struct strides s = layout(which, m, n, k);
     ptrdiff_t ldc = n + (which == 4 ? 5 : 0);
     size_t nc = extent(m, ldc, n, 1);
-    const float *a = floats(0, extent(m, s.a_rs, k, s.a_cs), where), *b = floats(1, extent(k, s.b_rs, n, s.b_cs), where);
+    const float *a = floats(0, extent(m, s.a_rs, k, s.a_cs), where),
+                *b = floats(1, extent(k, s.b_rs, n, s.b_cs), where);
     float *c = accumulate ? floats(2, nc, where) : outputs(2, nc, where), *work = outputs(3, FM_GEMM_WORK, AT_END);
     float *want = outputs(4, nc, AT_END);
     memcpy(want, c, nc * sizeof *c);
@@ -254,7 +256,8 @@ static void test_decode(void)
 
 static void check_quantise(const float *x, int k, const char *what)
 {
-    struct fm_q8x *q = place(5, (size_t)k / 32 * sizeof *q, AT_END, 4), *want = place(6, (size_t)k / 32 * sizeof *q, AT_END, 4);
+    struct fm_q8x *q = place(5, (size_t)k / 32 * sizeof *q, AT_END, 4),
+                  *want = place(6, (size_t)k / 32 * sizeof *q, AT_END, 4);
     memset(q, FILL, (size_t)k / 32 * sizeof *q);
     tier->quantise_q8x(q, x, k);
     scalar->quantise_q8x(want, x, k);
@@ -263,7 +266,8 @@ static void check_quantise(const float *x, int k, const char *what)
         check(same, "%s quantise_q8x %s: block %d", tier->tier, what, b);
         double worst = 0, d = (double)q[b].d; /* half a step; x/d is rounded once, d itself once */
         for (int j = 0; j < 32; j++) worst = fmax(worst, fabs((double)x[b * 32 + j] - d * q[b].q[j]));
-        if (d > 1e-30 && d < 1e30) check(worst <= d * (0.5 + 128 * 2 * EPS), "%s quantise_q8x %s: error", tier->tier, what);
+        if (d > 1e-30 && d < 1e30)
+            check(worst <= d * (0.5 + 128 * 2 * EPS), "%s quantise_q8x %s: error", tier->tier, what);
     }
     check_around(5, "quantise_q8x");
 }
@@ -325,7 +329,8 @@ static void check_gemm_q8(enum fm_fmt f, int m, int n, int k, size_t apart, enum
     check_around(3, "gemm_q8");
     for (int i = 0; i < m; i++) {
         tier->gemm_q8[f](one, n, xq + (size_t)i * nb, 1, w, step, n, k);
-        same_bits(one, y + i * ldy, (size_t)n, "%s gemm_q8 %s: row %d of %d alone", tier->tier, fm_formats[f].name, i, m);
+        same_bits(one, y + i * ldy, (size_t)n, "%s gemm_q8 %s: row %d of %d alone", tier->tier, fm_formats[f].name, i,
+                  m);
     }
     check_close_q8(f, y, xq, w, step, n, k);
 }
@@ -367,13 +372,14 @@ struct row_case {
     const char *name;
     int n_in, n_out;
     float (*run)(const struct fm_kernels *k, float *const out[3], float *const in[4], size_t n);
-    bool in_place; /* out[0] may be in[0] */
+    bool in_place;                                                         /* out[0] may be in[0] */
     double (*want)(float *const in[4], size_t n, size_t i, double *bound); /* out[0][i] in double; NULL: bits only */
 };
 
 static const struct fm_adamw ADAM = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.271f, 0.1426f};
 
 #define RUN(name) static float run_##name(const struct fm_kernels *k, float *const out[3], float *const in[4], size_t n)
+/* clang-format off */
 RUN(dot) { (void)out; return k->dot(in[0], in[1], n); }
 RUN(sumsq) { (void)out; return (float)k->sumsq(in[0], n); }
 RUN(max) { (void)out; return k->max(in[0], n); }
@@ -399,6 +405,7 @@ RUN(rope) { start(out[0], in[0], n); k->rope(out[0], in[1], (int)n / 2, false, f
 RUN(rope_pairs) { start(out[0], in[0], n); k->rope(out[0], in[1], (int)n / 2, true, false); return 0; }
 RUN(rope_inverse) { start(out[0], in[0], n); k->rope(out[0], in[1], (int)n / 2, false, true); return 0; }
 RUN(rope_pairs_inverse) { start(out[0], in[0], n); k->rope(out[0], in[1], (int)n / 2, true, true); return 0; }
+/* clang-format on */
 RUN(adamw)
 {
     start(out[0], in[0], n);
@@ -410,12 +417,48 @@ RUN(adamw)
 
 #define WANT(name) static double want_##name(float *const in[4], size_t n, size_t i, double *bound)
 static double sigma(double x) { return 1 / (1 + exp(-x)); }
-WANT(exp_sum) { (void)n; double v = exp((double)(in[0][i] - 0.75f)); *bound = 2 * EPS * v; return v; }
-WANT(sigmoid) { (void)n; double v = sigma((double)in[0][i]); *bound = 5 * EPS * v; return v; }
-WANT(add) { (void)n; double v = (double)in[0][i] + (double)in[1][i]; *bound = EPS * fabs(v); return v; }
-WANT(mul) { (void)n; double v = (double)in[0][i] * (double)in[1][i]; *bound = EPS * fabs(v) + 0x1p-149; return v; }
-WANT(axpy) { (void)n; double v = (double)in[0][i] + (double)-1.7f * (double)in[1][i]; *bound = EPS * fabs(v); return v; }
-WANT(scale) { (void)n; double v = (double)in[0][i] * (double)0.3f; *bound = EPS * fabs(v) + 0x1p-149; return v; }
+WANT(exp_sum)
+{
+    (void)n;
+    double v = exp((double)(in[0][i] - 0.75f));
+    *bound = 2 * EPS * v;
+    return v;
+}
+WANT(sigmoid)
+{
+    (void)n;
+    double v = sigma((double)in[0][i]);
+    *bound = 5 * EPS * v;
+    return v;
+}
+WANT(add)
+{
+    (void)n;
+    double v = (double)in[0][i] + (double)in[1][i];
+    *bound = EPS * fabs(v);
+    return v;
+}
+WANT(mul)
+{
+    (void)n;
+    double v = (double)in[0][i] * (double)in[1][i];
+    *bound = EPS * fabs(v) + 0x1p-149;
+    return v;
+}
+WANT(axpy)
+{
+    (void)n;
+    double v = (double)in[0][i] + (double)-1.7f * (double)in[1][i];
+    *bound = EPS * fabs(v);
+    return v;
+}
+WANT(scale)
+{
+    (void)n;
+    double v = (double)in[0][i] * (double)0.3f;
+    *bound = EPS * fabs(v) + 0x1p-149;
+    return v;
+}
 WANT(silu_mul)
 {
     (void)n;
@@ -493,7 +536,8 @@ WANT(adamw)
     double step = (double)ADAM.lr * (m / (double)ADAM.bias1) / (sqrt(v / (double)ADAM.bias2) + (double)ADAM.eps);
     double size = fabs((double)in[1][i]) + fabs(gr), p = (double)in[0][i];
     /* 1 − beta is known to 20 eps or better; m may cancel, v not */
-    *bound = 2 * EPS * fabs(p) + 60 * EPS * (double)ADAM.lr * (size / (double)ADAM.bias1) / sqrt(v / (double)ADAM.bias2);
+    *bound =
+        2 * EPS * fabs(p) + 60 * EPS * (double)ADAM.lr * (size / (double)ADAM.bias1) / sqrt(v / (double)ADAM.bias2);
     return p * (1 - (double)(ADAM.lr * ADAM.weight_decay)) - step;
 }
 
@@ -525,8 +569,8 @@ static void check_close_row(const struct row_case *c, float *const in[4], const 
 {
     for (size_t i = 0; c->want && i < n; i++) {
         double bound = 0, want = c->want(in, n, i, &bound);
-        if (!check(fabs((double)out[i] - want) <= bound * 1.01, "%s %s n %zu: element %zu is %a, not %a ± %g", tier->tier,
-                   c->name, n, i, (double)out[i], want, bound))
+        if (!check(fabs((double)out[i] - want) <= bound * 1.01, "%s %s n %zu: element %zu is %a, not %a ± %g",
+                   tier->tier, c->name, n, i, (double)out[i], want, bound))
             return;
     }
 }
@@ -572,9 +616,9 @@ static void check_sums(size_t n)
     check((double)tier->max(a, n) == best, "%s max %zu", tier->tier, n);
 }
 
-static const float EXTREMES[] = {0,        -0.0f,        INFINITY,     -INFINITY,      NAN,         0x1p-149f, -0x1p-140f,
-                                 88.72283f, 88.72284f,    -87.33f,      -87.34f,        1e30f,       -1e30f,    -104,
-                                 1,        -0x1.fffffep127f, 0x1.fffffep127f, -0x1p-126f, 89.4f};
+static const float EXTREMES[] = {
+    0,       -0.0f, INFINITY, -INFINITY, NAN, 0x1p-149f,        -0x1p-140f,      88.72283f,  88.72284f, -87.33f,
+    -87.34f, 1e30f, -1e30f,   -104,      1,   -0x1.fffffep127f, 0x1.fffffep127f, -0x1p-126f, 89.4f};
 
 static void test_rows(void)
 {
@@ -633,10 +677,12 @@ static void test_table(void)
         }
         check(!strcmp(t->tier, fm_kernel_tiers[i]), "tier %s calls itself %s", fm_kernel_tiers[i], t->tier);
         for (int f = 0; f < FM_FMT_COUNT; f++)
-            check((t->decode[f] != NULL) == (fm_formats[f].decode != NULL) && (t->gemv[f] != NULL) == (t->decode[f] != NULL),
+            check((t->decode[f] != NULL) == (fm_formats[f].decode != NULL) &&
+                      (t->gemv[f] != NULL) == (t->decode[f] != NULL),
                   "%s: decode and gemv of format %d", t->tier, f);
-        check(t->gemm_f32 && t->quantise_q8x && t->dot && t->sumsq && t->max && t->exp_sum && t->axpy && t->scale && t->add &&
-                  t->mul && t->sigmoid && t->rms_norm && t->rms_norm_bwd && t->silu_mul && t->silu_mul_bwd && t->rope && t->adamw,
+        check(t->gemm_f32 && t->quantise_q8x && t->dot && t->sumsq && t->max && t->exp_sum && t->axpy && t->scale &&
+                  t->add && t->mul && t->sigmoid && t->rms_norm && t->rms_norm_bwd && t->silu_mul && t->silu_mul_bwd &&
+                  t->rope && t->adamw,
               "%s: an empty slot", t->tier);
     }
 }

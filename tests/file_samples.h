@@ -14,9 +14,9 @@ static const struct {
     int n_dims;
     uint64_t shape[3];
 } sample_tensors[SAMPLE_TENSORS] = {
-    {"blk.0.weight", FM_F32, 2, {3, 5}},  {"half", FM_F16, 1, {7}},   {"one", FM_F32, 0, {0}},
-    {"none", FM_F32, 2, {0, 4}},          {"brain", FM_BF16, 3, {2, 3, 4}},
-    {"q.\xC3\xA9", FM_Q8_0, 2, {3, 32}}, {"i \"quoted\"", FM_I32, 1, {3}},
+    {"blk.0.weight", FM_F32, 2, {3, 5}}, {"half", FM_F16, 1, {7}},         {"one", FM_F32, 0, {0}},
+    {"none", FM_F32, 2, {0, 4}},         {"brain", FM_BF16, 3, {2, 3, 4}}, {"q.\xC3\xA9", FM_Q8_0, 2, {3, 32}},
+    {"i \"quoted\"", FM_I32, 1, {3}},
 };
 
 static inline enum fm_fmt sample_format(enum fm_container kind, int i)

@@ -386,8 +386,12 @@ static void test_gguf_tensors(void **state)
 {
     (void)state;
     struct fm_buf b = {0};
-    static const uint64_t huge[][2] = {{(uint64_t)1 << 32, (uint64_t)1 << 32}, {(uint64_t)1 << 63, 2}, {UINT64_MAX, 1},
-                                       {UINT64_MAX, UINT64_MAX}, {0, UINT64_MAX}, {(uint64_t)1 << 56, 2}};
+    static const uint64_t huge[][2] = {{(uint64_t)1 << 32, (uint64_t)1 << 32},
+                                       {(uint64_t)1 << 63, 2},
+                                       {UINT64_MAX, 1},
+                                       {UINT64_MAX, UINT64_MAX},
+                                       {0, UINT64_MAX},
+                                       {(uint64_t)1 << 56, 2}};
     for (size_t i = 0; i < sizeof huge / sizeof *huge; i++) {
         one_tensor(&b, huge[i][0], huge[i][1], 0, 0);
         refuse(&b, "too large");
@@ -506,8 +510,9 @@ static void test_safetensors_entries(void **state)
     (void)state;
     accept_st("{" ENTRY("a", "F32", "[2,2]", "[0,16]") "}", 16);
     accept_st("{" ENTRY("a", "F32", "[2]", "[8,16]") "," ENTRY("b", "F32", "[2]", "[0,8]") "}", 16);
-    accept_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("z", "F32", "[0,9]", "[8,8]") ","
-              ENTRY("b", "F16", "[4]", "[8,16]") "}", 16);
+    accept_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("z", "F32", "[0,9]", "[8,8]") "," ENTRY("b", "F16", "[4]",
+                                                                                                      "[8,16]") "}",
+              16);
     accept_st("{" ENTRY("a", "F4", "[3]", "[0,16]") "}", 16); /* unknown: listed */
     refuse_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("b", "F32", "[2]", "[4,12]") "}", 12, "overlap");
     refuse_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("b", "F32", "[2]", "[0,8]") "}", 8, "overlap");

@@ -122,7 +122,8 @@ static void check_same(const struct fm_model *a, const struct fm_model *b, bool 
         float size = 0;
         for (size_t i = 0; i < n; i++) size += y[i] * y[i];
         if (!(size > 0)) fail_msg("%s: no logits", what); /* NaN, too */
-        if (memcmp(x, y, n * sizeof *x)) fail_msg("%s, %s, chunks of %d: other bits", what, exact ? "exact" : "fast", chunk);
+        if (memcmp(x, y, n * sizeof *x))
+            fail_msg("%s, %s, chunks of %d: other bits", what, exact ? "exact" : "fast", chunk);
         fm_free(x);
         fm_free(y);
     }
@@ -170,7 +171,8 @@ static void test_deepseek(void **state)
 
 int main(void)
 {
-    for (int i = 0; i < 2; i++) (void)snprintf(path[i], sizeof path[i], "/tmp/fathom-formats-%d-%d.gguf", (int)getpid(), i);
+    for (int i = 0; i < 2; i++)
+        (void)snprintf(path[i], sizeof path[i], "/tmp/fathom-formats-%d-%d.gguf", (int)getpid(), i);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_deepseek)};
     return cmocka_run_group_tests_name("formats", tests, NULL, NULL);
 }

@@ -18,9 +18,9 @@
 #include "quant/iq_grids.h"
 
 /* A new format with decoder: its line here. */
-static const char *const golden[] = {"f32",     "f16",    "bf16",   "q8_0",    "q4_0",  "q4_1",  "q5_0",  "q5_1",
-                                     "q2_k",    "q3_k",   "q4_k",   "q5_k",    "q6_k",  "iq4_nl", "iq4_xs", "iq2_xxs",
-                                     "iq2_xs",  "iq2_s",  "iq3_xxs", "iq3_s",  "iq1_s", "iq1_m", "mxfp4", "nvfp4"};
+static const char *const golden[] = {"f32",    "f16",   "bf16",    "q8_0",  "q4_0",  "q4_1",   "q5_0",   "q5_1",
+                                     "q2_k",   "q3_k",  "q4_k",    "q5_k",  "q6_k",  "iq4_nl", "iq4_xs", "iq2_xxs",
+                                     "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq1_s", "iq1_m",  "mxfp4",  "nvfp4"};
 enum { N_GOLDEN = sizeof golden / sizeof *golden, RANDOM_ROWS = 8, SOURCE_ROWS = 8 };
 
 static uint32_t bits(float x)
@@ -180,8 +180,10 @@ static void check_hostile(enum fm_fmt fmt, struct fm_rng *r)
             x[i] = odd[fm_rng_below(r, few)];
             w[i] = odd[fm_rng_below(r, N_ODD)];
         }
-        if (round % 2 && f->encode_weighted) f->encode_weighted(buf, x, w, N);
-        else f->encode(buf, x, N);
+        if (round % 2 && f->encode_weighted)
+            f->encode_weighted(buf, x, w, N);
+        else
+            f->encode(buf, x, N);
         f->decode(y, buf, N);
         for (int i = 0; i < N; i++) assert_true(isfinite(y[i]));
     }
@@ -289,8 +291,10 @@ static void test_small_floats(void **state)
         float x = fm_e4m3_to_f32((uint8_t)c);
         int e = c >> 3 & 15, m = c & 7;
         double want = e ? ldexp(8 + m, e - 10) : ldexp(m, -9);
-        if ((c & 0x7F) == 0x7F) assert_true(isnan(x));
-        else assert_true((double)x == (c & 0x80 ? -want : want));
+        if ((c & 0x7F) == 0x7F)
+            assert_true(isnan(x));
+        else
+            assert_true((double)x == (c & 0x80 ? -want : want));
         if (!isnan(x)) assert_int_equal(fm_f32_to_e4m3(x), c);
         if (c < 255) assert_true((double)fm_e8m0_to_f32((uint8_t)c) == ldexp(1, c - 127));
     }
@@ -388,8 +392,10 @@ static double row_error(enum fm_fmt fmt, const float *x, const float *w, size_t 
     unsigned char *buf = malloc((size_t)fm_format_bytes(fmt, n));
     float *y = malloc(n * sizeof *y);
     assert_true(buf && y);
-    if (w) fm_formats[fmt].encode_weighted(buf, x, w, n);
-    else fm_formats[fmt].encode(buf, x, n);
+    if (w)
+        fm_formats[fmt].encode_weighted(buf, x, w, n);
+    else
+        fm_formats[fmt].encode(buf, x, n);
     fm_formats[fmt].decode(y, buf, n);
     double sum = 0, weight = 0;
     for (size_t i = 0; i < n; i++) {
@@ -555,12 +561,13 @@ static void test_golden_scalars(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f16_all_codes), cmocka_unit_test(test_bf16_all_codes), cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_edges),         cmocka_unit_test(test_table),          cmocka_unit_test(test_unaligned),
+        cmocka_unit_test(test_f16_all_codes),  cmocka_unit_test(test_bf16_all_codes),
+        cmocka_unit_test(test_rounding),       cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_table),          cmocka_unit_test(test_unaligned),
         cmocka_unit_test(test_hostile_values), cmocka_unit_test(test_exact_blocks),
-        cmocka_unit_test(test_any_bytes),     cmocka_unit_test(test_weights),        cmocka_unit_test(test_grids),
-        cmocka_unit_test(test_small_floats),
-        cmocka_unit_test(test_golden_decode), cmocka_unit_test(test_golden_encode),
+        cmocka_unit_test(test_any_bytes),      cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_grids),          cmocka_unit_test(test_small_floats),
+        cmocka_unit_test(test_golden_decode),  cmocka_unit_test(test_golden_encode),
         cmocka_unit_test(test_golden_scalars),
     };
     return cmocka_run_group_tests_name("quant", tests, NULL, NULL);

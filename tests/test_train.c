@@ -228,7 +228,8 @@ static void test_kill(void **state)
         for (int tries = 0; tries < 200; tries++) {
             const bool by_time = i % 2 == 1 && tries % 2 == 1;
             const int lines = by_time || tries > 20 ? 0 : 1 + (int)fm_rng_below(&rng, 12);
-            const unsigned us = by_time && tries <= 20 ? 1000 + (unsigned)fm_rng_below(&rng, sanitized ? 400000 : 60000) : 0;
+            const unsigned us =
+                by_time && tries <= 20 ? 1000 + (unsigned)fm_rng_below(&rng, sanitized ? 400000 : 60000) : 0;
             o.resume = access(in_dir("killed%d/checkpoint.fmc", i), F_OK) == 0;
             const int rc = run_in_child(&o, lines, us);
             if (rc == 0) break;
@@ -603,15 +604,18 @@ static void check_export(const char *config, const char *dir)
     struct fm_train_options o = small_run(config, in_dir("%s", dir));
     struct fm_error err;
     (void)run_ok(&o);
-    const double want = loss_of_checkpoint(in_dir("%s/checkpoint.fmc", dir)), gguf = loss_of_file(in_dir("%s/model.gguf", dir));
+    const double want = loss_of_checkpoint(in_dir("%s/checkpoint.fmc", dir)),
+                 gguf = loss_of_file(in_dir("%s/model.gguf", dir));
     assert_true(fabs(gguf - want) <= 1e-5 * want); /* llama's RoPE pairs other rows there: rounding may differ */
     assert_ok(fm_train_export(in_dir("%s", dir), in_dir("%s-hf", dir), NULL, false, &err), &err);
     assert_true(loss_of_file(in_dir("%s-hf", dir)) == want);
     assert_int_equal(access(in_dir("%s-hf/tokenizer.json", dir), F_OK), 0);
     assert_ok(fm_train_export(in_dir("%s", dir), in_dir("%s/q8.gguf", dir), "q8_0", false, &err), &err);
     assert_true(fabs(loss_of_file(in_dir("%s/q8.gguf", dir)) - want) <= 0.01 * want);
-    assert_error(fm_train_export(in_dir("%s", dir), in_dir("%s/x.gguf", dir), "Q9", false, &err), FM_ERR_USAGE, &err, "'Q9'");
-    assert_error(fm_train_export(in_dir("none"), in_dir("x.gguf"), NULL, false, &err), FM_ERR_INPUT, &err, "No such file");
+    assert_error(fm_train_export(in_dir("%s", dir), in_dir("%s/x.gguf", dir), "Q9", false, &err), FM_ERR_USAGE, &err,
+                 "'Q9'");
+    assert_error(fm_train_export(in_dir("none"), in_dir("x.gguf"), NULL, false, &err), FM_ERR_INPUT, &err,
+                 "No such file");
     struct fm_engine *e = NULL;
     const struct fm_engine_options eo = {.model = in_dir("%s/model.gguf", dir), .threads = 1};
     assert_ok(fm_engine_open(&eo, &e, &err), &err);
@@ -653,21 +657,11 @@ int main(int argc, char **argv)
 {
     quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_overfit),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_micro),
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_kill),
-        cmocka_unit_test(test_resume_longer),
-        cmocka_unit_test(test_resume_refused),
-        cmocka_unit_test(test_nan),
-        cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_tmpfs_full),
-        cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_memory_failures),
-        cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_minutes),
-        cmocka_unit_test(test_export),
+        cmocka_unit_test(test_overfit),        cmocka_unit_test(test_threads), cmocka_unit_test(test_micro),
+        cmocka_unit_test(test_stop),           cmocka_unit_test(test_kill),    cmocka_unit_test(test_resume_longer),
+        cmocka_unit_test(test_resume_refused), cmocka_unit_test(test_nan),     cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_tmpfs_full),     cmocka_unit_test(test_usage),   cmocka_unit_test(test_memory_failures),
+        cmocka_unit_test(test_plan),           cmocka_unit_test(test_minutes), cmocka_unit_test(test_export),
         cmocka_unit_test(test_text_train),
     };
     return cmocka_run_group_tests_name("train", tests, make_work_dir, remove_work_dir);

@@ -105,7 +105,8 @@ static void test_corpus_folder(void **state)
     put_text(in_dir("tree/.git/config"), "hidden");
     put_text(in_dir("tree/c.txt"), "third");
     put_text(in_dir("tree/a.txt"), "first");
-    put_text(in_dir("tree/b/x.txt"), "one\n<|endoftext|>\ntwo\n<|endoftext|>\n\n<|endoftext|>\nnot <|endoftext|> here\n");
+    put_text(in_dir("tree/b/x.txt"),
+             "one\n<|endoftext|>\ntwo\n<|endoftext|>\n\n<|endoftext|>\nnot <|endoftext|> here\n");
     put_file(in_dir("tree/b/z.bin"), "\0\1\2", 3);
     assert_int_equal(symlink("..", in_dir("tree/b/up")), 0);
     assert_int_equal(symlink("nowhere", in_dir("tree/b/broken")), 0);
@@ -222,8 +223,13 @@ static void test_corpus_memory(void **state)
 static struct fm_tokenizer *learn(const char *text, int vocab)
 {
     static const char *const specials[] = {FM_CORPUS_SEPARATOR};
-    const struct fm_bpe_train p = {.text = text, .n = strlen(text), .n_vocab = vocab, .pre = "smollm", .specials = specials,
-                                   .n_specials = 1, .threads = 1};
+    const struct fm_bpe_train p = {.text = text,
+                                   .n = strlen(text),
+                                   .n_vocab = vocab,
+                                   .pre = "smollm",
+                                   .specials = specials,
+                                   .n_specials = 1,
+                                   .threads = 1};
     struct fm_tokenizer *t = NULL;
     struct fm_error err;
     assert_ok(fm_tokenizer_train(&p, &t, &err), &err);
@@ -244,7 +250,8 @@ static void test_tokens_pieces(void **state)
     struct fm_tokenizer *tk = learn(text, 400);
     struct fm_pool *pool = NULL;
     assert_ok(fm_pool_new(2, &pool, &err), &err);
-    struct fm_tokens_encode e = {.tokenizer = tk, .eot = fm_tokenizer_find(tk, FM_CORPUS_SEPARATOR), .tokenizer_sum = 1, .corpus_sum = 2};
+    struct fm_tokens_encode e = {
+        .tokenizer = tk, .eot = fm_tokenizer_find(tk, FM_CORPUS_SEPARATOR), .tokenizer_sum = 1, .corpus_sum = 2};
     struct fm_tokens a, b;
     assert_ok(fm_tokens_write(&e, &c, NULL, in_dir("whole.bin"), &err), &err);
     e.cut = true;
@@ -473,7 +480,8 @@ static void test_checkpoint_memory(void **state)
     for (long n = 1; n < 100; n++) {
         json_t *head = json_pack("{s:i}", "step", 17);
         fm_mem_fail_at(n);
-        enum fm_status st = fm_checkpoint_save(in_dir("m.fmc"), head, &(struct fm_checkpoint_array){x, sizeof x}, 1, &err);
+        enum fm_status st =
+            fm_checkpoint_save(in_dir("m.fmc"), head, &(struct fm_checkpoint_array){x, sizeof x}, 1, &err);
         if (!st) st = load_sample(in_dir("m.fmc"), y, 8, y, 0, &err);
         fm_mem_fail_at(0);
         json_decref(head);
@@ -538,10 +546,11 @@ static void test_presets(void **state)
         assert_non_null(j);
         assert_ok(fm_config_from_json(j, info.name, &cfg, &err), &err);
         json_decref(j);
-        assert_true(cfg.D % 32 == 0 && cfg.F % 32 == 0 && cfg.moe.F % 32 == 0 && cfg.V % 32 == 0 && cfg.mla.Rkv % 32 == 0);
+        assert_true(cfg.D % 32 == 0 && cfg.F % 32 == 0 && cfg.moe.F % 32 == 0 && cfg.V % 32 == 0 &&
+                    cfg.mla.Rkv % 32 == 0);
         fm_model_count(&cfg, p->seq, &n);
-        printf("%-12s %5.2f M parameters, %5.2f M active, %6.2f MFLOP per token\n", info.name, (double)n.params_total / 1e6,
-               (double)n.params_active / 1e6, n.train_flops_per_token / 1e6);
+        printf("%-12s %5.2f M parameters, %5.2f M active, %6.2f MFLOP per token\n", info.name,
+               (double)n.params_total / 1e6, (double)n.params_active / 1e6, n.train_flops_per_token / 1e6);
         json_t *k = fm_config_to_json(&cfg); /* as a checkpoint stores it */
         assert_non_null(k);
         assert_ok(fm_config_from_json(k, info.name, &again, &err), &err);

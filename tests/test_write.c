@@ -218,12 +218,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_writer_refuses),
-        cmocka_unit_test(test_writer_misuse),
-        cmocka_unit_test(test_write_paths),
-        cmocka_unit_test(test_file_size_limit),
-        cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_writer_refuses), cmocka_unit_test(test_writer_misuse),
+        cmocka_unit_test(test_write_paths),    cmocka_unit_test(test_file_size_limit),
+        cmocka_unit_test(test_disk_full),      cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests_name("write", tests, make_run_dir, remove_run_dir);
 }

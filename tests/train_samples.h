@@ -16,8 +16,8 @@
 
 #include "base/rng.h"
 #include "base/str.h"
-#include "file/write.h"
 #include "fathom_train.h"
+#include "file/write.h"
 
 static char work_dir[64];
 
@@ -74,7 +74,8 @@ static inline void assert_ok(enum fm_status st, const struct fm_error *err)
 /* Status and a part of the message. */
 static inline void assert_error(enum fm_status st, enum fm_status want, const struct fm_error *err, const char *part)
 {
-    if (st != want || !strstr(err->message, part)) fail_msg("status %d '%s', wanted %d '…%s…'", (int)st, st ? err->message : "", (int)want, part);
+    if (st != want || !strstr(err->message, part))
+        fail_msg("status %d '%s', wanted %d '…%s…'", (int)st, st ? err->message : "", (int)want, part);
 }
 
 /* Words of a small language with rules, so that there is something to learn; n bytes. */

@@ -36,7 +36,7 @@ enum fm_status fm_fail_memory(struct fm_error *err, const char *what, unsigned l
 int fm_exit_code(enum fm_status st)
 {
     static const int code[FM_STATUS_COUNT] = {
-        [FM_OK] = 0,         [FM_ERR_FAILED] = 1, [FM_ERR_USAGE] = 2,     [FM_ERR_INPUT] = 3,
+        [FM_OK] = 0,         [FM_ERR_FAILED] = 1, [FM_ERR_USAGE] = 2,       [FM_ERR_INPUT] = 3,
         [FM_ERR_MEMORY] = 4, [FM_ERR_DISK] = 4,   [FM_ERR_CANCELLED] = 130,
     };
     return code[st];

@@ -16,16 +16,16 @@ enum fm_status fm_fail_memory(struct fm_error *err, const char *what, unsigned l
 /* Exit code of the command line for a status (spec: 0 1 2 3 4 130). */
 int fm_exit_code(enum fm_status st);
 
-#define FM_TRY(expr)                         \
-    do {                                     \
-        enum fm_status fm_try_st = (expr);   \
-        if (fm_try_st) return fm_try_st;     \
+#define FM_TRY(expr)                       \
+    do {                                   \
+        enum fm_status fm_try_st = (expr); \
+        if (fm_try_st) return fm_try_st;   \
     } while (0)
 
 /* For functions with one `out:` label and a local `enum fm_status st`. */
-#define FM_GOTO(expr)                        \
-    do {                                     \
-        if ((st = (expr))) goto out;         \
+#define FM_GOTO(expr)                \
+    do {                             \
+        if ((st = (expr))) goto out; \
     } while (0)
 
 #endif

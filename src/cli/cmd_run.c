@@ -46,7 +46,8 @@ static enum fm_status read_prompt(struct job *j, const struct fm_words *w, struc
     if (p->failed) return fm_fail_memory(err, "the prompt", p->len);
     const char *nul = j->raw ? NULL : memchr(p->data, 0, p->len);
     if (nul) {
-        fm_fail(err, FM_ERR_INPUT, "read the prompt: standard input, byte %zu: no message holds a NUL", (size_t)(nul - p->data));
+        fm_fail(err, FM_ERR_INPUT, "read the prompt: standard input, byte %zu: no message holds a NUL",
+                (size_t)(nul - p->data));
         fm_hint(err, "--raw continues any bytes");
         return FM_ERR_INPUT;
     }

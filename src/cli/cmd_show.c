@@ -66,18 +66,10 @@ static void print_line(const struct property *p)
     char size[16];
     printf("%-22s", p->label);
     switch (p->kind) {
-    case TEXT:
-        printf("%s\n", p->text ? p->text : "-");
-        break;
-    case COUNT:
-        print_count(p->count);
-        break;
-    case BYTES:
-        printf("%" PRIu64 " (%s)\n", p->count, fm_bytes_text(p->count, size));
-        break;
-    case NUMBER:
-        printf("%.4g %s\n", p->number, p->unit);
-        break;
+    case TEXT: printf("%s\n", p->text ? p->text : "-"); break;
+    case COUNT: print_count(p->count); break;
+    case BYTES: printf("%" PRIu64 " (%s)\n", p->count, fm_bytes_text(p->count, size)); break;
+    case NUMBER: printf("%.4g %s\n", p->number, p->unit); break;
     }
 }
 

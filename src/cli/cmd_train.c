@@ -31,7 +31,8 @@ static const struct fm_opt train_rows[] = {
     {0, "config", FM_OPT_TEXT, IN(config), 0, 0, "FILE", "a config.json instead of a preset"},
     {0, "tokenizer", FM_OPT_TEXT, IN(tokenizer), 0, 0, "FILE", "a tokenizer.json (default: learned from the texts)"},
     {0, "vocab", FM_OPT_INT, IN(vocab), 257, 1 << 20, "N", "entries of a learned tokenizer (default: the preset's)"},
-    {0, "resume", FM_OPT_FLAG, IN(resume), 0, 0, NULL, "go on from the checkpoint in the folder; --steps or --tokens may change on WSD's plateau"},
+    {0, "resume", FM_OPT_FLAG, IN(resume), 0, 0, NULL,
+     "go on from the checkpoint in the folder; --steps or --tokens may change on WSD's plateau"},
     {0, "steps", FM_OPT_INT64, IN(steps), 1, 1e15, "N", "length of the run in optimiser steps"},
     {0, "minutes", FM_OPT_DOUBLE, IN(minutes), 0.01, 1e7, "X", "or in minutes"},
     {0, "tokens", FM_OPT_INT64, IN(tokens), 1, 1e18, "N", "or in tokens"},
@@ -142,7 +143,8 @@ static enum fm_status finish(const struct job *j, const struct fm_train_result *
     char time[24];
     fm_buf_printf(&model, "%s/model.gguf", j->train.out);
     if (model.failed) return fm_fail_memory(err, "file name", model.len);
-    enum fm_status st = j->type ? fm_train_export(j->train.out, model.data, j->type, false, err) : FM_OK; /* F32 is there */
+    enum fm_status st =
+        j->type ? fm_train_export(j->train.out, model.data, j->type, false, err) : FM_OK; /* F32 is there */
     if (!st) {
         draw(j);
         fm_note("%" PRId64 " steps, %" PRId64 " tokens in %s; loss %.4f, validation %.4f (%.4f bits per byte)",

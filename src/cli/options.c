@@ -82,25 +82,16 @@ static enum fm_status set_value(const struct fm_opt *o, void *into, const char *
 {
     void *at = (char *)into + o->at;
     switch (o->kind) {
-    case FM_OPT_FLAG:
-        *(bool *)at = true;
-        return FM_OK;
-    case FM_OPT_TEXT:
-        *(const char **)at = text;
-        return FM_OK;
-    case FM_OPT_LIST:
-        return set_list(o, at, text, err);
-    case FM_OPT_UINT64:
-        return set_seed(o, at, text, err);
+    case FM_OPT_FLAG: *(bool *)at = true; return FM_OK;
+    case FM_OPT_TEXT: *(const char **)at = text; return FM_OK;
+    case FM_OPT_LIST: return set_list(o, at, text, err);
+    case FM_OPT_UINT64: return set_seed(o, at, text, err);
     case FM_OPT_INT:
-    case FM_OPT_INT64:
-        return set_whole(o, at, text, err);
+    case FM_OPT_INT64: return set_whole(o, at, text, err);
     case FM_OPT_FLOAT:
-    case FM_OPT_DOUBLE:
-        return set_real(o, at, text, err);
+    case FM_OPT_DOUBLE: return set_real(o, at, text, err);
     case FM_OPT_END:
-    case FM_OPT_COUNT:
-        break;
+    case FM_OPT_COUNT: break;
     }
     return fm_fail(err, FM_ERR_FAILED, "read options: --%s: its table row has no kind", o->name);
 }

@@ -66,7 +66,8 @@ static enum fm_status read_line(struct rows *r, const char *path, size_t number,
                        detail ? detail + 1 : " no JSON");
     }
     struct row row = {.step = fm_json_num(o, "step", NAN)};
-    bool event = json_is_string(json_object_get(o, "event")); /* "eval", "save", …: the numbers of the line before again, … */
+    bool event =
+        json_is_string(json_object_get(o, "event")); /* "eval", "save", …: the numbers of the line before again, … */
     for (int c = 0; c < N_COLUMNS; c++) row.v[c] = key[c] ? fm_json_num(o, key[c], NAN) : NAN;
     json_decref(o);
     if (!(row.step >= 0)) return fm_fail(err, FM_ERR_INPUT, "read log: %s, line %zu: it has no step", path, number);
@@ -242,7 +243,8 @@ static void add_curve(struct fm_buf *s, const struct rows *r, int c)
     const struct curve *k = &curves[c], *look = k->column == LOSS && !r->count[SMOOTH] ? &curves[1] : k;
     const char *with = k->column == VAL ? "linespoints pt 7 ps 0.5" : "lines";
     if (r->count[k->column] == 1) with = "points pt 7 ps 0.7";
-    fm_buf_printf(s, "$c%d using 1:2 title '%s' with %s lc rgb '%s' lw %d", c, k->title, with, look->colour, look->width);
+    fm_buf_printf(s, "$c%d using 1:2 title '%s' with %s lc rgb '%s' lw %d", c, k->title, with, look->colour,
+                  look->width);
 }
 
 static void add_panel(struct fm_buf *s, const struct rows *r, const struct panel *p, struct frame f)

@@ -46,10 +46,13 @@ static enum fm_status shard_names(json_t *map, const char *index, const char ***
     json_t *file;
     if (!count || count > FM_MAX_TENSORS)
         return fm_fail(err, FM_ERR_INPUT, "open model: %s: weight_map is missing, empty or too large", index);
-    json_object_foreach(map, name, file)
-        if (!json_is_string(file) || !plain_name(json_string_value(file)))
-            return fm_fail(err, FM_ERR_INPUT, "open model: %s: %s is mapped to something that is no plain file name",
-                           index, name);
+    json_object_foreach(
+        map, name,
+        file) if (!json_is_string(file) ||
+                  !plain_name(json_string_value(
+                      file))) return fm_fail(err, FM_ERR_INPUT,
+                                             "open model: %s: %s is mapped to something that is no plain file name",
+                                             index, name);
     if (!(v = fm_malloc(count * sizeof *v))) return fm_fail_memory(err, index, count * sizeof *v);
     json_object_foreach(map, name, file) v[used++] = json_string_value(file);
     qsort(v, used, sizeof *v, compare_strings);
@@ -77,7 +80,8 @@ static enum fm_status check_map(struct fm_file *f, json_t *map, const char *inde
     const char *name;
     json_t *file;
     FM_TRY(fm_file_sort(f, err));
-    json_object_foreach(map, name, file) {
+    json_object_foreach(map, name, file)
+    {
         const struct fm_tensor *t = fm_file_find(f, name);
         if (!t || strcmp(strrchr(t->path, '/') + 1, json_string_value(file)))
             return fm_fail(err, FM_ERR_INPUT, "open model: %s: tensor %s is not in %s", index, name,

@@ -295,8 +295,7 @@ static enum fm_status take_count(struct cursor *c, const char *what, size_t min_
 {
     size_t at = c->at;
     FM_TRY(take_u64(c, what, n));
-    if (*n > left(c) / min_bytes)
-        return BAD(c, at, "%llu %s do not fit into the file", (unsigned long long)*n, what);
+    if (*n > left(c) / min_bytes) return BAD(c, at, "%llu %s do not fit into the file", (unsigned long long)*n, what);
     return FM_OK;
 }
 

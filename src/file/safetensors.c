@@ -73,7 +73,8 @@ static enum fm_status read_meta(struct fm_file *f, const struct fm_part *p, json
     if (!json_is_object(meta))
         return fm_fail(err, FM_ERR_INPUT, "open safetensors: %s: __metadata__ is not an object", p->path);
     FM_TRY(fm_file_room_meta(f, json_object_size(meta), p->path, err));
-    json_object_foreach(meta, key, v) {
+    json_object_foreach(meta, key, v)
+    {
         struct fm_meta *m = &f->meta[f->n_meta];
         if (!json_is_string(v) || !fm_name_ok(key, strlen(key)))
             return fm_fail(err, FM_ERR_INPUT, "open safetensors: %s: __metadata__ is not made of strings", p->path);
@@ -124,7 +125,8 @@ static enum fm_status read_header(struct fm_file *f, const struct fm_part *p, js
     json_t *entry, *meta = json_object_get(header, "__metadata__");
     int first = f->n_tensors;
     FM_TRY(fm_file_room_tensors(f, json_object_size(header), p->path, err));
-    json_object_foreach(header, name, entry) {
+    json_object_foreach(header, name, entry)
+    {
         if (entry == meta) continue;
         FM_TRY(read_tensor(f, p, name, entry, &f->tensors[f->n_tensors], err));
         f->n_tensors++;

@@ -16,17 +16,17 @@ enum { FM_MAX_DIMS = 8 };
 
 struct fm_tensor {
     const char *name;
-    enum fm_fmt fmt;       /* FM_FMT_COUNT: a type this build does not know (listed, never used)  */
-    const char *type_name; /* as the container calls it: "Q4_1", "BF16", "type 123"               */
-    int n_dims;            /* 0 … FM_MAX_DIMS                                                     */
+    enum fm_fmt fmt;             /* FM_FMT_COUNT: a type this build does not know (listed, never used)  */
+    const char *type_name;       /* as the container calls it: "Q4_1", "BF16", "type 123"               */
+    int n_dims;                  /* 0 … FM_MAX_DIMS                                                     */
     uint64_t shape[FM_MAX_DIMS]; /* row-major, slowest first: a matrix is [rows, cols] in both containers;
                                     whole blocks along the last                                   */
     uint64_t n_elements;
     uint64_t n_bytes;
-    const void *data;      /* n_bytes, in the mapping; alignment is NOT guaranteed; of an unknown
+    const void *data; /* n_bytes, in the mapping; alignment is NOT guaranteed; of an unknown
                               type in a GGUF: NULL, and n_bytes is 0                              */
-    uint64_t offset;       /* of data in its file                                                 */
-    const char *path;      /* the file that holds it                                              */
+    uint64_t offset;  /* of data in its file                                                 */
+    const char *path; /* the file that holds it                                              */
 };
 
 enum fm_container { FM_GGUF, FM_SAFETENSORS, FM_HF_FOLDER };
@@ -47,7 +47,7 @@ const char *fm_file_path(const struct fm_file *f); /* as given to fm_file_open *
 uint64_t fm_file_bytes(const struct fm_file *f);   /* sum over all mapped files */
 int fm_file_n_tensors(const struct fm_file *f);
 const struct fm_tensor *fm_file_tensor(const struct fm_file *f, int i); /* file order; safetensors: order of the data */
-const struct fm_tensor *fm_file_find(const struct fm_file *f, const char *name);    /* NULL when absent; O(log n) */
+const struct fm_tensor *fm_file_find(const struct fm_file *f, const char *name); /* NULL when absent; O(log n) */
 
 /* GGUF metadata (and, as strings, __metadata__ of safetensors).  Of several files the first one's counts. */
 enum fm_meta_type { FM_META_INT, FM_META_FLOAT, FM_META_BOOL, FM_META_STRING, FM_META_ARRAY };
@@ -70,7 +70,7 @@ int fm_file_n_meta(const struct fm_file *f);
 const struct fm_meta *fm_file_meta_at(const struct fm_file *f, int i);
 const struct fm_meta *fm_file_meta(const struct fm_file *f, const char *key); /* NULL when absent */
 /* Element i < m->n of an array of the right kind; strings in O(1) (an index is built on open). */
-int64_t fm_meta_array_int(const struct fm_meta *m, uint64_t i); /* also bools; u64 above INT64_MAX: the same bits */
+int64_t fm_meta_array_int(const struct fm_meta *m, uint64_t i);  /* also bools; u64 above INT64_MAX: the same bits */
 double fm_meta_array_float(const struct fm_meta *m, uint64_t i); /* integers and bools are converted */
 struct fm_str fm_meta_array_str(const struct fm_meta *m, uint64_t i);
 /* Typed getters with a default for a missing key or another type (ints are accepted where a float is asked). */

@@ -42,8 +42,8 @@ struct fm_kernels {
     /* ---- matrices ---- */
     /* C[M,N] (= or +=) A[M,K]·B[K,N]; element A[i,k] at a[i*a_rs + k*a_cs], B[k,j] at b[k*b_rs + j*b_cs], C[i,j] at
      * c[i*ldc + j].  y = x·Wᵀ is b_rs = 1, b_cs = K.  work: FM_GEMM_WORK floats.  No aliasing.  K = 0: C = 0 or kept. */
-    void (*gemm_f32)(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *b, ptrdiff_t b_rs,
-                     ptrdiff_t b_cs, float *c, ptrdiff_t ldc, bool accumulate, float *work);
+    void (*gemm_f32)(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *b,
+                     ptrdiff_t b_rs, ptrdiff_t b_cs, float *c, ptrdiff_t ldc, bool accumulate, float *work);
     /* y[i] = Σ_k decode(W[i,k])·x[k] for n rows of k elements, row_bytes apart: the M = 1 form of gemm_f32 on the decoded
      * weights, same bits.  Any k that is a multiple of the block. */
     void (*gemv[FM_FMT_COUNT])(float *y, const void *w, size_t row_bytes, const float *x, int n, int k);
@@ -53,19 +53,20 @@ struct fm_kernels {
     void (*quantise_q8x)(struct fm_q8x *dst, const float *x, int k);
     /* y[i*ldy + j] = row j of W (n rows of k elements) · xq row i (m rows of k/32 blocks); NULL where the format has no
      * int8 path.  Bits do not depend on m, n. */
-    void (*gemm_q8[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes,
-                                  int n, int k);
+    void (*gemm_q8[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
+                                  size_t row_bytes, int n, int k);
 
     /* ---- rows ---- */
-    float (*dot)(const float *a, const float *b, size_t n);  /* lanes                                             */
-    double (*sumsq)(const float *x, size_t n);               /* Σ x² in double, four lanes mod 4, (0+2)+(1+3)      */
-    float (*max)(const float *x, size_t n);                  /* n >= 1; −inf allowed, NaN is passed over          */
-    float (*exp_sum)(float *y, const float *x, size_t n, float shift); /* y = exp(x − shift); returns Σy (lanes); y may be x */
-    void (*axpy)(float *y, float a, const float *x, size_t n);         /* y = fma(a, x, y)                         */
-    void (*scale)(float *y, float a, size_t n);                        /* y *= a                                   */
-    void (*add)(float *y, const float *a, const float *b, size_t n);   /* y may be a or b                          */
+    float (*dot)(const float *a, const float *b, size_t n); /* lanes                                             */
+    double (*sumsq)(const float *x, size_t n);              /* Σ x² in double, four lanes mod 4, (0+2)+(1+3)      */
+    float (*max)(const float *x, size_t n);                 /* n >= 1; −inf allowed, NaN is passed over          */
+    /* y = exp(x − shift); returns Σy (lanes); y may be x */
+    float (*exp_sum)(float *y, const float *x, size_t n, float shift);
+    void (*axpy)(float *y, float a, const float *x, size_t n);       /* y = fma(a, x, y)                         */
+    void (*scale)(float *y, float a, size_t n);                      /* y *= a                                   */
+    void (*add)(float *y, const float *a, const float *b, size_t n); /* y may be a or b                          */
     void (*mul)(float *y, const float *a, const float *b, size_t n);
-    void (*sigmoid)(float *y, const float *x, size_t n);               /* 1/(1+exp(−x)); y may be x                */
+    void (*sigmoid)(float *y, const float *x, size_t n); /* 1/(1+exp(−x)); y may be x                */
     /* y = w ⊙ x · r, r = 1/sqrt(Σx²/n + eps) (dot lanes, IEEE sqrt and division); w may be NULL (all ones); y may be x */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
     /* dx = r·(w⊙dy) − x·r³/n·Σ(w⊙dy⊙x), dw += dy⊙x·r; dw or w may be NULL; accumulate: dx += ; dx may be dy or x */

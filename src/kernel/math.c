@@ -64,9 +64,9 @@ static const double magic = 0x1.8p52; /* adding it rounds to an integer */
 /* Taylor to r^13: the next term is below (ln2/2)^14/14! = 4.1e-18. */
 double fm_expd(double x)
 {
-    static const double inv_factorial[] = {1.0,         1.0,          1.0 / 2,       1.0 / 6,        1.0 / 24,
-                                           1.0 / 120,   1.0 / 720,    1.0 / 5040,    1.0 / 40320,    1.0 / 362880,
-                                           1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+    static const double inv_factorial[] = {
+        1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
+        1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     if (x != x) return x;
     if (x > 709.782712893384) return INFINITY; /* log of the largest double */
     if (x < -745.2) return 0;                  /* below half of the smallest subnormal */
@@ -98,9 +98,9 @@ double fm_logd(double x)
 /* |r| <= pi/4: sin to r^17, cos to r^16; the next terms are below 9e-20 and 3e-18. */
 static void sincos_small(double r, double *s, double *c)
 {
-    static const double odd[] = {-1.0 / 6,        1.0 / 120,           -1.0 / 5040,          1.0 / 362880,
+    static const double odd[] = {-1.0 / 6,        1.0 / 120,        -1.0 / 5040,          1.0 / 362880,
                                  -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000, 1.0 / 355687428096000};
-    static const double even[] = {1.0 / 24,        -1.0 / 720,        1.0 / 40320,          -1.0 / 3628800,
+    static const double even[] = {1.0 / 24,        -1.0 / 720,         1.0 / 40320,         -1.0 / 3628800,
                                   1.0 / 479001600, -1.0 / 87178291200, 1.0 / 20922789888000};
     double z = r * r, h = 0.5 * z, w = 1 - h;
     *s = fma(r * z, horner(odd, 8, z), r);

@@ -8,7 +8,8 @@
 #include "base/str.h"
 #include "model/model.h"
 
-static enum fm_status bad(const struct fm_tensor *t, const char *name, const struct fm_file *f, struct fm_error *err, const char *why)
+static enum fm_status bad(const struct fm_tensor *t, const char *name, const struct fm_file *f, struct fm_error *err,
+                          const char *why)
 {
     return fm_fail(err, FM_ERR_INPUT, "load model: %s, tensor '%s': %s", t ? t->path : fm_file_path(f), name, why);
 }
@@ -37,8 +38,8 @@ static void hint_supported(struct fm_error *err)
     fm_hint(err, "supported:%s", list);
 }
 
-static enum fm_status check_tensor(const struct fm_tensor *t, const struct fm_binding *b, bool stacked, const char *name,
-                                   const struct fm_file *f, struct fm_error *err)
+static enum fm_status check_tensor(const struct fm_tensor *t, const struct fm_binding *b, bool stacked,
+                                   const char *name, const struct fm_file *f, struct fm_error *err)
 {
     char why[160];
     if (!supported(t->fmt)) {
@@ -51,7 +52,8 @@ static enum fm_status check_tensor(const struct fm_tensor *t, const struct fm_bi
         int n = snprintf(why, sizeof why, "has shape [");
         for (int i = 0; i < t->n_dims && n < 100; i++)
             n += snprintf(why + n, sizeof why - (size_t)n, i ? ",%llu" : "%llu", (unsigned long long)t->shape[i]);
-        snprintf(why + n, sizeof why - (size_t)n, "], the config says [%d,%d]%s", b->rows, b->cols, stacked ? " per expert" : "");
+        snprintf(why + n, sizeof why - (size_t)n, "], the config says [%d,%d]%s", b->rows, b->cols,
+                 stacked ? " per expert" : "");
         return bad(t, name, f, err, why);
     }
     if (b->cols % (int)fm_formats[t->fmt].block) return bad(t, name, f, err, "rows are no whole number of blocks");
@@ -59,7 +61,8 @@ static enum fm_status check_tensor(const struct fm_tensor *t, const struct fm_bi
 }
 
 /* f32 copy of a vector. */
-static enum fm_status bind_vector(struct fm_arena *a, const struct fm_tensor *t, const struct fm_binding *b, struct fm_error *err)
+static enum fm_status bind_vector(struct fm_arena *a, const struct fm_tensor *t, const struct fm_binding *b,
+                                  struct fm_error *err)
 {
     const size_t n = (size_t)b->cols;
     float *v = fm_arena_alloc(a, n * sizeof *v, "vectors");
@@ -71,8 +74,8 @@ static enum fm_status bind_vector(struct fm_arena *a, const struct fm_tensor *t,
 }
 
 /* Kernels read f32 and f16 at natural alignment; containers promise none, so an odd tensor is copied. */
-static enum fm_status bind_matrix(struct fm_arena *a, const struct fm_tensor *t, const struct fm_binding *b, bool stacked,
-                                  struct fm_error *err)
+static enum fm_status bind_matrix(struct fm_arena *a, const struct fm_tensor *t, const struct fm_binding *b,
+                                  bool stacked, struct fm_error *err)
 {
     const struct fm_format *fmt = &fm_formats[t->fmt];
     const size_t row_bytes = (size_t)fm_format_bytes(t->fmt, (uint64_t)b->cols), bytes = row_bytes * (size_t)b->rows;
@@ -96,7 +99,9 @@ static bool may_be_absent(const struct fm_file *f, const struct fm_binding *list
     const unsigned other = list[i].flags & FM_BIND_SPLIT_WHOLE ? FM_BIND_SPLIT_PART : FM_BIND_SPLIT_WHOLE;
     const bool gguf = fm_file_container(f) == FM_GGUF;
     for (int j = 0; j < n; j++)
-        if (list[j].layer == list[i].layer && (list[j].flags & other) && fm_file_find(f, gguf ? list[j].gguf : list[j].hf)) return true;
+        if (list[j].layer == list[i].layer && (list[j].flags & other) &&
+            fm_file_find(f, gguf ? list[j].gguf : list[j].hf))
+            return true;
     return false;
 }
 
@@ -117,7 +122,8 @@ static enum fm_status refuse_companions(const struct fm_file *f, const struct fm
     return FM_OK;
 }
 
-static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, const struct fm_binding *list, int n, struct fm_error *err)
+static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, const struct fm_binding *list, int n,
+                               struct fm_error *err)
 {
     const bool gguf = fm_file_container(f) == FM_GGUF;
     for (int i = 0; i < n; i++) {
@@ -135,11 +141,12 @@ static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, cons
 }
 
 /* wk_b[h·Rkv + r, n] = W_UK,h[n, r]: the key rows of wkv_b, transposed per head, in f32. */
-static enum fm_status derive_absorbed(const struct fm_config *cfg, struct fm_mla *m, struct fm_arena *a, bool whole_in_file,
-                                      struct fm_error *err)
+static enum fm_status derive_absorbed(const struct fm_config *cfg, struct fm_mla *m, struct fm_arena *a,
+                                      bool whole_in_file, struct fm_error *err)
 {
     const struct fm_mla_shape *s = &cfg->mla;
-    const size_t R = (size_t)s->Rkv, Dn = (size_t)s->Dn, H = (size_t)s->H, Db = Dn + (size_t)s->Dv, bytes = H * R * Dn * sizeof(float);
+    const size_t R = (size_t)s->Rkv, Dn = (size_t)s->Dn, H = (size_t)s->H, Db = Dn + (size_t)s->Dv,
+                 bytes = H * R * Dn * sizeof(float);
     if (!whole_in_file) return FM_OK;
     float *wk = fm_arena_alloc(a, bytes, "absorbed keys");
     if (a->dry) return FM_OK;
@@ -158,8 +165,8 @@ static enum fm_status derive_absorbed(const struct fm_config *cfg, struct fm_mla
     return FM_OK;
 }
 
-static enum fm_status derive_all(const struct fm_file *f, struct fm_model *m, struct fm_arena *a, const struct fm_binding *list, int n,
-                                 struct fm_error *err)
+static enum fm_status derive_all(const struct fm_file *f, struct fm_model *m, struct fm_arena *a,
+                                 const struct fm_binding *list, int n, struct fm_error *err)
 {
     const bool gguf = fm_file_container(f) == FM_GGUF;
     for (int i = 0; i < n; i++) {

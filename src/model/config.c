@@ -21,13 +21,15 @@ static const struct fm_family *family_of_gguf(const struct fm_file *f, struct fm
 {
     for (int i = 0; i < fm_n_families; i++) {
         const struct fm_family *m = fm_families[i];
-        if (strlen(m->gguf_arch) == arch.len && !memcmp(m->gguf_arch, arch.data, arch.len) && (!m->gguf_match || m->gguf_match(f)))
+        if (strlen(m->gguf_arch) == arch.len && !memcmp(m->gguf_arch, arch.data, arch.len) &&
+            (!m->gguf_match || m->gguf_match(f)))
             return m;
     }
     return NULL;
 }
 
-static enum fm_status unknown_family(const char *where, const char *what, const char *type, int len, struct fm_error *err)
+static enum fm_status unknown_family(const char *where, const char *what, const char *type, int len,
+                                     struct fm_error *err)
 {
     (void)fm_fail(err, FM_ERR_INPUT, "open model: %s: %s '%.*s' is not supported", where, what, len, type);
     fm_hint(err, "supported families: llama, qwen2, qwen3, deepseek_v2, deepseek_v3");
@@ -40,7 +42,8 @@ static void check_heads(struct fm_reader *r, const struct fm_config *cfg)
     const struct fm_mla_shape *a = &cfg->mla;
     const char *const key = "num_attention_heads", *const wide = "makes the heads together too wide";
     if (!a->Rkv) {
-        if (cfg->mha.Dh < 2 || 3 * cfg->mha.Dh > FM_OP_HEAD_WIDTH) fm_reader_fail(r, "head_dim", "is too small or too large");
+        if (cfg->mha.Dh < 2 || 3 * cfg->mha.Dh > FM_OP_HEAD_WIDTH)
+            fm_reader_fail(r, "head_dim", "is too small or too large");
         if ((int64_t)cfg->H * cfg->mha.Dh > FM_OP_INPUTS) fm_reader_fail(r, key, wide);
         return;
     }
@@ -57,13 +60,15 @@ static void check(struct fm_reader *r, const struct fm_config *cfg)
     if (cfg->rope_dim % 2) fm_reader_fail(r, "rope dimension", "is odd");
     if (!cfg->mla.Rkv && cfg->mha.Hkv > 0 && cfg->mha.H % cfg->mha.Hkv)
         fm_reader_fail(r, "num_key_value_heads", "does not divide the number of heads");
-    if (!cfg->mla.Rkv && cfg->rope_dim != cfg->mha.Dh) fm_reader_fail(r, "head_dim", "partial rotation is not supported");
+    if (!cfg->mla.Rkv && cfg->rope_dim != cfg->mha.Dh)
+        fm_reader_fail(r, "head_dim", "partial rotation is not supported");
     check_heads(r, cfg);
     if (!m->E) return;
     if (m->n_group > FM_OP_GROUPS) fm_reader_fail(r, "n_group", "is too large");
     if (m->K > m->E) fm_reader_fail(r, "num_experts_per_tok", "is larger than the number of experts");
     if (m->n_group < 1 || m->E % m->n_group) fm_reader_fail(r, "n_group", "does not divide the number of experts");
-    if (m->topk_group < 1 || m->topk_group > m->n_group) fm_reader_fail(r, "topk_group", "is not within 1 … n_group");
+    if (m->topk_group < 1 || m->topk_group > m->n_group)
+        fm_reader_fail(r, "topk_group", "is not within 1 … n_group");
     else if (m->K > m->E / m->n_group * m->topk_group)
         fm_reader_fail(r, "num_experts_per_tok", "is larger than the experts of the kept groups");
 }
@@ -87,7 +92,8 @@ enum fm_status fm_config_from_json(const json_t *j, const char *where, struct fm
     cfg.ctx_train = fm_read_int(&r, "max_position_embeddings", 1, FM_MAX_CTX, 2048);
     cfg.bos = fm_read_int(&r, "bos_token_id", 0, FM_MAX_VOCAB, -1);
     const json_t *eos = json_object_get(j, "eos_token_id");
-    cfg.eos = json_is_integer(eos) ? fm_read_int(&r, "eos_token_id", 0, FM_MAX_VOCAB, -1) : -1; /* lists: the tokenizer knows */
+    cfg.eos = json_is_integer(eos) ? fm_read_int(&r, "eos_token_id", 0, FM_MAX_VOCAB, -1)
+                                   : -1; /* lists: the tokenizer knows */
     cfg.init_std = (float)fm_read_num(&r, "initializer_range", 1e-6, 10, 0.02);
     cfg.family->read_json(&r, &cfg);
     fm_rope_read_json(&r, &cfg);
@@ -113,7 +119,8 @@ static enum fm_status from_gguf(const struct fm_file *f, struct fm_config *out, 
     char prefix[64];
     if (!fm_meta_str(f, "general.architecture", &arch) || arch.len >= sizeof prefix)
         return fm_fail(err, FM_ERR_INPUT, "open model: %s: has no general.architecture", where);
-    if (!(cfg.family = family_of_gguf(f, arch))) return unknown_family(where, "architecture", arch.data, (int)arch.len, err);
+    if (!(cfg.family = family_of_gguf(f, arch)))
+        return unknown_family(where, "architecture", arch.data, (int)arch.len, err);
     snprintf(prefix, sizeof prefix, "%.*s", (int)arch.len, arch.data);
     struct fm_reader r = {.gguf = f, .arch = prefix, .where = where, .err = err};
     (void)fm_meta_str(f, "general.name", &name);
@@ -171,8 +178,8 @@ enum fm_status fm_config_from_file(const struct fm_file *f, struct fm_config *ou
         return FM_ERR_INPUT;
     }
     /* Re-saved checkpoints announce MTP blocks that they do not hold. */
-    snprintf(name, sizeof name, fm_file_container(f) == FM_GGUF ? "blk.%d.nextn.eh_proj.weight" : "model.layers.%d.eh_proj.weight",
-             cfg.L);
+    snprintf(name, sizeof name,
+             fm_file_container(f) == FM_GGUF ? "blk.%d.nextn.eh_proj.weight" : "model.layers.%d.eh_proj.weight", cfg.L);
     if (cfg.n_mtp && !fm_file_find(f, name)) cfg.n_mtp = 0;
     *out = cfg;
     return FM_OK;
@@ -181,10 +188,11 @@ enum fm_status fm_config_from_file(const struct fm_file *f, struct fm_config *ou
 json_t *fm_config_to_json(const struct fm_config *cfg)
 {
     json_t *j = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:b, s:i, s:s, s:f, s:s}", "architectures",
-                          cfg->family->hf_class, "model_type", cfg->family->hf_types[0], "vocab_size", cfg->V, "hidden_size", cfg->D,
-                          "num_hidden_layers", cfg->L, "intermediate_size", cfg->F, "num_attention_heads", cfg->H, "rms_norm_eps",
-                          (double)cfg->eps, "tie_word_embeddings", cfg->tied, "max_position_embeddings", cfg->ctx_train, "hidden_act",
-                          "silu", "initializer_range", (double)cfg->init_std, "torch_dtype", "float32");
+                          cfg->family->hf_class, "model_type", cfg->family->hf_types[0], "vocab_size", cfg->V,
+                          "hidden_size", cfg->D, "num_hidden_layers", cfg->L, "intermediate_size", cfg->F,
+                          "num_attention_heads", cfg->H, "rms_norm_eps", (double)cfg->eps, "tie_word_embeddings",
+                          cfg->tied, "max_position_embeddings", cfg->ctx_train, "hidden_act", "silu",
+                          "initializer_range", (double)cfg->init_std, "torch_dtype", "float32");
     if (!j) return NULL;
     json_object_set_new(j, "bos_token_id", cfg->bos >= 0 ? json_integer(cfg->bos) : json_null());
     json_object_set_new(j, "eos_token_id", cfg->eos >= 0 ? json_integer(cfg->eos) : json_null());
@@ -199,8 +207,8 @@ void fm_config_to_gguf(const struct fm_config *cfg, struct fm_writer *w)
     const struct {
         const char *key;
         int value;
-    } ints[] = {{"vocab_size", cfg->V},         {"context_length", cfg->ctx_train}, {"embedding_length", cfg->D},
-                {"block_count", cfg->L},        {"feed_forward_length", cfg->F},    {"attention.head_count", cfg->H}};
+    } ints[] = {{"vocab_size", cfg->V},  {"context_length", cfg->ctx_train}, {"embedding_length", cfg->D},
+                {"block_count", cfg->L}, {"feed_forward_length", cfg->F},    {"attention.head_count", cfg->H}};
     char key[96];
     fm_writer_meta_str(w, "general.architecture", arch, strlen(arch));
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {

@@ -48,12 +48,14 @@ static void declare(struct job *j, const struct fm_binding *b)
 /* GGUF llama files pair neighbours in RoPE: row 2i+p of a head is row p·d/2+i of Hugging Face's (models.md §1.3). */
 static int source_row(const struct job *j, const struct fm_binding *b, int row)
 {
-    if (!j->gguf || !(b->flags & FM_BIND_PERMUTE) || !j->cfg->family->permuted_gguf || j->cfg->rope_interleaved) return row;
+    if (!j->gguf || !(b->flags & FM_BIND_PERMUTE) || !j->cfg->family->permuted_gguf || j->cfg->rope_interleaved)
+        return row;
     const int d = b->rows / b->heads, h = row / d, i = row % d;
     return h * d + (i % 2) * (d / 2) + i / 2;
 }
 
-static enum fm_status encode(struct job *j, const struct fm_binding *b, enum fm_fmt fmt, char *dst, struct fm_error *err)
+static enum fm_status encode(struct job *j, const struct fm_binding *b, enum fm_fmt fmt, char *dst,
+                             struct fm_error *err)
 {
     const struct fm_format *to = &fm_formats[fmt], *from = &fm_formats[b->mat->fmt];
     const size_t c = (size_t)b->cols, row_bytes = (size_t)fm_format_bytes(fmt, c);
@@ -61,7 +63,8 @@ static enum fm_status encode(struct job *j, const struct fm_binding *b, enum fm_
         from->decode(j->row, (const char *)b->mat->data + (size_t)source_row(j, b, r) * b->mat->row_bytes, c);
         for (size_t k = 0; k < c; k++)
             if (!__builtin_isfinite(j->row[k]))
-                return fm_fail(err, FM_ERR_FAILED, "write model: tensor '%s', row %d: holds a value that is not finite", b->hf, r);
+                return fm_fail(err, FM_ERR_FAILED, "write model: tensor '%s', row %d: holds a value that is not finite",
+                               b->hf, r);
         to->encode(dst + (size_t)r * row_bytes, j->row, c);
     }
     return FM_OK;
@@ -125,7 +128,8 @@ static enum fm_status write_config(const struct job *j, const char *folder, stru
         json_object_set_new(cfg, "torch_dtype", json_string(j->o->fmt == FM_BF16 ? "bfloat16" : "float16"));
     char *text = cfg ? json_dumps(cfg, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     fm_buf_printf(&path, "%s/config.json", folder);
-    enum fm_status st = !text || path.failed ? fm_fail_memory(err, "config.json", 0) : fm_write_file(path.data, text, strlen(text), err);
+    enum fm_status st = !text || path.failed ? fm_fail_memory(err, "config.json", 0)
+                                             : fm_write_file(path.data, text, strlen(text), err);
     fm_free(text);
     json_decref(cfg);
     fm_buf_release(&path);
@@ -150,7 +154,8 @@ static enum fm_status write_container(struct job *j, struct fm_weights *w, const
         fm_writer_meta_str(j->writer, "format", "pt", 2); /* what transformers looks for */
     }
     if (j->o->add_text) FM_GOTO(j->o->add_text(j->o->arg, j->writer, err));
-    if (has_rope_tensor(j)) fm_writer_tensor(j->writer, ROPE_TENSOR, FM_F32, 1, (uint64_t[]){(uint64_t)j->cfg->rope_dim / 2});
+    if (has_rope_tensor(j))
+        fm_writer_tensor(j->writer, ROPE_TENSOR, FM_F32, 1, (uint64_t[]){(uint64_t)j->cfg->rope_dim / 2});
     for (int i = 0; i < n; i++)
         if (!skipped(j, &list[i])) declare(j, &list[i]);
     FM_GOTO(fm_writer_begin(j->writer, err));
@@ -166,18 +171,20 @@ out:
     return st;
 }
 
-enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w, const char *path, const struct fm_convert *o,
-                              struct fm_error *err)
+enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w, const char *path,
+                              const struct fm_convert *o, struct fm_error *err)
 {
     struct job j = {.cfg = cfg, .o = o, .gguf = fm_ends_with(path, ".gguf")};
     if (j.gguf) return write_container(&j, w, path, err);
     if (!fm_formats[o->fmt].st_dtype || fm_formats[o->fmt].block > 1)
         return fm_fail(err, FM_ERR_USAGE, "write model: %s: a safetensors folder holds F32, F16 or BF16, not %s", path,
                        fm_formats[o->fmt].name);
-    if (mkdir(path, 0777) && errno != EEXIST) return fm_fail(err, FM_ERR_DISK, "write model: %s: %s", path, strerror(errno));
+    if (mkdir(path, 0777) && errno != EEXIST)
+        return fm_fail(err, FM_ERR_DISK, "write model: %s: %s", path, strerror(errno));
     struct fm_buf file = {0};
     fm_buf_printf(&file, "%s/model.safetensors", path);
-    enum fm_status st = file.failed ? fm_fail_memory(err, "path", strlen(path)) : write_container(&j, w, file.data, err);
+    enum fm_status st =
+        file.failed ? fm_fail_memory(err, "path", strlen(path)) : write_container(&j, w, file.data, err);
     if (!st) st = write_config(&j, path, err);
     fm_buf_release(&file);
     return st;

@@ -39,8 +39,8 @@ void fm_model_count(const struct fm_config *cfg, int seq, struct fm_counts *out)
     out->flops_per_token = 2 * matrices;
     out->flops_per_token_per_ctx = attention_flops_per_key(cfg, false) * cfg->L;
     const double layers = cfg->L + (cfg->n_mtp > 0);
-    out->train_flops_per_token = 3 * (2 * (matrices + (cfg->n_mtp ? mtp + head : 0)) +
-                                      attention_flops_per_key(cfg, true) * layers * seq / 2);
+    out->train_flops_per_token =
+        3 * (2 * (matrices + (cfg->n_mtp ? mtp + head : 0)) + attention_flops_per_key(cfg, true) * layers * seq / 2);
     fm_free(list);
     fm_weights_release(&w, cfg);
 }

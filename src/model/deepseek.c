@@ -25,7 +25,10 @@ bool fm_when_low_rank_q(const struct fm_config *cfg, int layer) { return (void)l
 bool fm_when_plain_q(const struct fm_config *cfg, int layer) { return (void)layer, cfg->mla.Rq == 0; }
 bool fm_when_moe(const struct fm_config *cfg, int layer) { return fm_layer_is_moe(cfg, layer); }
 bool fm_when_shared(const struct fm_config *cfg, int layer) { return fm_layer_is_moe(cfg, layer) && cfg->moe.Fs > 0; }
-bool fm_when_router_bias(const struct fm_config *cfg, int layer) { return fm_layer_is_moe(cfg, layer) && cfg->router_bias; }
+bool fm_when_router_bias(const struct fm_config *cfg, int layer)
+{
+    return fm_layer_is_moe(cfg, layer) && cfg->router_bias;
+}
 
 /* The two norms inside MLA use 1e-6 whatever rms_norm_eps says (models.md §1.2). */
 static const fm_real INNER_EPS = (fm_real)1e-6;
@@ -37,7 +40,8 @@ static void finish(struct fm_reader *r, struct fm_config *cfg)
     cfg->rope_dim = cfg->mla.Dr;
     cfg->rope_interleaved = true;
     if (!cfg->moe.router.E) cfg->n_dense = cfg->L + FM_MAX_LAYERS;
-    if ((int64_t)cfg->n_shared * cfg->moe.F > FM_MAX_DIM) fm_reader_fail(r, "n_shared_experts", "makes the shared expert too wide");
+    if ((int64_t)cfg->n_shared * cfg->moe.F > FM_MAX_DIM)
+        fm_reader_fail(r, "n_shared_experts", "makes the shared expert too wide");
     cfg->moe.Fs = cfg->n_shared * cfg->moe.F;
     if (r->status) return;
     if (!cfg->moe.router.n_group) cfg->moe.router.n_group = cfg->moe.router.topk_group = 1;
@@ -64,7 +68,8 @@ void fm_deepseek_read_json(struct fm_reader *r, struct fm_config *cfg)
         if (fm_read_int(r, "moe_layer_freq", 1, 1000, 1) != 1) fm_reader_fail(r, "moe_layer_freq", "must be 1");
     }
     cfg->n_mtp = fm_read_int(r, "num_nextn_predict_layers", 0, 8, 0);
-    if (fm_read_bool(r, "attention_bias", false)) fm_reader_fail(r, "attention_bias", "biases are not supported in this family");
+    if (fm_read_bool(r, "attention_bias", false))
+        fm_reader_fail(r, "attention_bias", "biases are not supported in this family");
     finish(r, cfg);
 }
 
@@ -74,7 +79,8 @@ static void read_gguf_widths(struct fm_reader *r, struct fm_config *cfg)
     cfg->mla.Rq = fm_read_int(r, "attention.q_lora_rank", 0, FM_MAX_DIM, 0);
     cfg->mla.Rkv = fm_read_int(r, "attention.kv_lora_rank", 1, FM_MAX_DIM, FM_NEEDED);
     cfg->mla.Dr = fm_read_int(r, "rope.dimension_count", 2, 4096, FM_NEEDED);
-    int Dk = fm_read_int(r, "attention.key_length_mla", 2, 8192, 0), Dv = fm_read_int(r, "attention.value_length_mla", 1, 4096, 0);
+    int Dk = fm_read_int(r, "attention.key_length_mla", 2, 8192, 0),
+        Dv = fm_read_int(r, "attention.value_length_mla", 1, 4096, 0);
     if (!Dk) Dk = fm_read_int(r, "attention.key_length", 2, 8192, FM_NEEDED);
     if (!Dv) Dv = fm_read_int(r, "attention.value_length", 1, 4096, FM_NEEDED);
     if (Dk <= cfg->mla.Dr) fm_reader_fail(r, "attention.key_length", "is not larger than rope.dimension_count");

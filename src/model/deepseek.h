@@ -32,6 +32,7 @@ bool fm_when_moe(const struct fm_config *cfg, int layer);
 bool fm_when_shared(const struct fm_config *cfg, int layer);
 bool fm_when_router_bias(const struct fm_config *cfg, int layer);
 
+/* clang-format off */
 #define FM_DS_ATTN(hf, gguf, field, shape, when, flags) \
     {"model.layers.{l}.self_attn." hf ".weight", "blk.{l}." gguf ".weight", LAYER(mla.field), shape, when, flags, NULL}
 #define FM_DS_MOE(hf, gguf, place, shape, when, flags) \
@@ -61,4 +62,5 @@ bool fm_when_router_bias(const struct fm_config *cfg, int layer);
     FM_DS_MOE("shared_experts.up_proj", "ffn_up_shexp", LAYER(moe.shared.up), fm_shape_shared_up, fm_when_shared, 0), \
     FM_DS_MOE("shared_experts.down_proj", "ffn_down_shexp", LAYER(moe.shared.down), fm_shape_shared_down, fm_when_shared, 0)
 
+/* clang-format on */
 #endif

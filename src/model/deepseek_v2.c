@@ -19,8 +19,10 @@ static void read_json(struct fm_reader *r, struct fm_config *cfg)
     fm_deepseek_read_json(r, cfg);
     rule(cfg);
     const char *method = fm_read_str(r, "topk_method");
-    if (method && !strcmp(method, "greedy")) cfg->moe.router.n_group = cfg->moe.router.topk_group = 1; /* groups play no part */
-    else if (method && strcmp(method, "group_limited_greedy")) fm_reader_fail(r, "topk_method", "is neither greedy nor group_limited_greedy");
+    if (method && !strcmp(method, "greedy"))
+        cfg->moe.router.n_group = cfg->moe.router.topk_group = 1; /* groups play no part */
+    else if (method && strcmp(method, "group_limited_greedy"))
+        fm_reader_fail(r, "topk_method", "is neither greedy nor group_limited_greedy");
     const char *scoring = fm_read_str(r, "scoring_func");
     if (scoring && strcmp(scoring, "softmax")) fm_reader_fail(r, "scoring_func", "must be softmax in this family");
 }

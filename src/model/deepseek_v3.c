@@ -10,8 +10,10 @@ FM_SHAPE(fm_shape_eh_proj) { *rows = cfg->D, *cols = 2 * cfg->D; }
 /* An MTP block is one more layer whose number follows the last; its embedding and head are the main model's. */
 static const struct fm_tensor_row rows[] = {
     FM_DEEPSEEK_ROWS,
-    {"model.layers.{l}.enorm.weight", "blk.{l}.nextn.enorm.weight", MTP(enorm), fm_shape_dim, NULL, FM_BIND_VECTOR | FM_BIND_NORM, NULL},
-    {"model.layers.{l}.hnorm.weight", "blk.{l}.nextn.hnorm.weight", MTP(hnorm), fm_shape_dim, NULL, FM_BIND_VECTOR | FM_BIND_NORM, NULL},
+    {"model.layers.{l}.enorm.weight", "blk.{l}.nextn.enorm.weight", MTP(enorm), fm_shape_dim, NULL,
+     FM_BIND_VECTOR | FM_BIND_NORM, NULL},
+    {"model.layers.{l}.hnorm.weight", "blk.{l}.nextn.hnorm.weight", MTP(hnorm), fm_shape_dim, NULL,
+     FM_BIND_VECTOR | FM_BIND_NORM, NULL},
     {"model.layers.{l}.eh_proj.weight", "blk.{l}.nextn.eh_proj.weight", MTP(eh_proj), fm_shape_eh_proj, NULL, 0, NULL},
     {"model.layers.{l}.shared_head.norm.weight", "blk.{l}.nextn.shared_head_norm.weight", MTP(norm), fm_shape_dim, NULL,
      FM_BIND_VECTOR | FM_BIND_NORM, NULL},

@@ -10,6 +10,7 @@ void fm_dense_read_gguf(struct fm_reader *r, struct fm_config *cfg);
 void fm_dense_write_json(const struct fm_config *cfg, json_t *j);
 void fm_dense_write_gguf(const struct fm_config *cfg, struct fm_writer *w);
 
+/* clang-format off */
 #define FM_DENSE_ROWS \
     FM_MODEL_ROWS, FM_NORM_ROWS, \
     {"model.layers.{l}.self_attn.q_proj.weight", "blk.{l}.attn_q.weight", LAYER(mha.wq), fm_shape_q, NULL, FM_BIND_PERMUTE, fm_heads_q}, \
@@ -27,4 +28,5 @@ void fm_dense_write_gguf(const struct fm_config *cfg, struct fm_writer *w);
     {"model.layers.{l}.self_attn.q_norm.weight", "blk.{l}.attn_q_norm.weight", LAYER(mha.q_norm), fm_shape_head, NULL, FM_BIND_VECTOR | FM_BIND_NORM, NULL}, \
     {"model.layers.{l}.self_attn.k_norm.weight", "blk.{l}.attn_k_norm.weight", LAYER(mha.k_norm), fm_shape_head, NULL, FM_BIND_VECTOR | FM_BIND_NORM, NULL}
 
+/* clang-format on */
 #endif

@@ -7,10 +7,11 @@
 #include "base/mem.h"
 #include "model/model.h"
 
-extern const struct fm_family fm_family_llama, fm_family_qwen2, fm_family_qwen3, fm_family_deepseek_v2, fm_family_deepseek_v3;
+extern const struct fm_family fm_family_llama, fm_family_qwen2, fm_family_qwen3, fm_family_deepseek_v2,
+    fm_family_deepseek_v3;
 
-const struct fm_family *const fm_families[] = {&fm_family_llama, &fm_family_qwen2, &fm_family_qwen3, &fm_family_deepseek_v2,
-                                               &fm_family_deepseek_v3};
+const struct fm_family *const fm_families[] = {&fm_family_llama, &fm_family_qwen2, &fm_family_qwen3,
+                                               &fm_family_deepseek_v2, &fm_family_deepseek_v3};
 const int fm_n_families = sizeof fm_families / sizeof *fm_families;
 
 /* out = pattern with {l} and {e} replaced; patterns are ours and short enough. */
@@ -59,11 +60,13 @@ static void emit_layer(struct list *l, struct fm_layer *w, int layer)
     const struct fm_family *f = l->cfg->family;
     for (int i = 0; i < f->n_rows; i++) {
         const struct fm_tensor_row *row = &f->rows[i];
-        if ((row->where != FM_IN_LAYER && row->where != FM_IN_EXPERT) || (row->when && !row->when(l->cfg, layer))) continue;
+        if ((row->where != FM_IN_LAYER && row->where != FM_IN_EXPERT) || (row->when && !row->when(l->cfg, layer)))
+            continue;
         if (row->where == FM_IN_LAYER)
             emit(l, row, layer, -1, at(w, row->offset));
         else
-            for (int e = 0; e < l->cfg->moe.router.E; e++) emit(l, row, layer, e, *(struct fm_mat **)at(w, row->offset) + e);
+            for (int e = 0; e < l->cfg->moe.router.E; e++)
+                emit(l, row, layer, e, *(struct fm_mat **)at(w, row->offset) + e);
     }
 }
 
@@ -76,7 +79,8 @@ static void emit_all(struct list *l, struct fm_weights *w)
     for (int layer = 0; layer < l->cfg->L; layer++) emit_layer(l, &w->layers[layer], layer);
     for (int m = 0; m < l->cfg->n_mtp; m++) {
         for (int i = 0; i < f->n_rows; i++)
-            if (f->rows[i].where == FM_IN_MTP) emit(l, &f->rows[i], l->cfg->L + m, -1, at(&w->mtp[m], f->rows[i].offset));
+            if (f->rows[i].where == FM_IN_MTP)
+                emit(l, &f->rows[i], l->cfg->L + m, -1, at(&w->mtp[m], f->rows[i].offset));
         emit_layer(l, &w->mtp[m].layer, l->cfg->L + m);
     }
 }

@@ -18,7 +18,8 @@ static void read_gguf(struct fm_reader *r, struct fm_config *cfg)
 {
     fm_dense_read_gguf(r, cfg);
     cfg->rope_interleaved = true;
-    if (fm_read_int(r, "expert_count", 0, FM_MAX_EXPERTS, 0)) fm_reader_fail(r, "expert_count", "experts are not supported in this family");
+    if (fm_read_int(r, "expert_count", 0, FM_MAX_EXPERTS, 0))
+        fm_reader_fail(r, "expert_count", "experts are not supported in this family");
 }
 
 static void write_json(const struct fm_config *cfg, json_t *j)

@@ -6,7 +6,8 @@
 #include "model/family.h"
 
 /* Config of a config.json (already parsed), a GGUF file, or a folder.  Every number is checked against named limits. */
-enum fm_status fm_config_from_json(const json_t *j, const char *where, struct fm_config *cfg, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_config_from_json(const json_t *j, const char *where, struct fm_config *cfg,
+                                   struct fm_error *err) FM_MUST_USE;
 enum fm_status fm_config_from_file(const struct fm_file *f, struct fm_config *cfg, struct fm_error *err) FM_MUST_USE;
 /* A new object in published spelling; json_decref it. NULL when memory is short. */
 json_t *fm_config_to_json(const struct fm_config *cfg);
@@ -30,7 +31,8 @@ struct fm_model {
 };
 /* f must outlive m.  for_inference: build the absorbed MLA matrices.  Every shape is checked; a missing, misshapen or
  * unusable tensor is FM_ERR_INPUT naming it. */
-enum fm_status fm_model_load(const struct fm_file *f, bool for_inference, struct fm_model *m, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_model_load(const struct fm_file *f, bool for_inference, struct fm_model *m,
+                             struct fm_error *err) FM_MUST_USE;
 /* The bytes fm_model_load would allocate, without loading. */
 enum fm_status fm_model_derived_bytes(const struct fm_file *f, uint64_t *bytes, struct fm_error *err) FM_MUST_USE;
 void fm_model_release(struct fm_model *m);
@@ -52,48 +54,51 @@ void fm_model_count(const struct fm_config *cfg, int seq, struct fm_counts *out)
 /* ---- forward ---- */
 
 struct fm_layer_saved {
-    fm_real *x;        /* [T,D] input of the block            */
-    fm_real *u1, *h;   /* after attn_norm; after attention     */
-    fm_real *u2;       /* after ffn_norm                       */
+    fm_real *x;      /* [T,D] input of the block            */
+    fm_real *u1, *h; /* after attn_norm; after attention     */
+    fm_real *u2;     /* after ffn_norm                       */
     struct fm_mha_saved mha;
     struct fm_mla_saved mla;
     struct fm_mlp_saved mlp;
     struct fm_moe_saved moe;
 };
 /* One block: y[T,D] from x[T,D]; y may be x when saved is NULL.  layer: index in the cache. */
-void fm_block_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_layer *w, bool moe, const struct fm_batch *b,
-                      int layer, const struct fm_rope *rope, fm_real *y, fm_real *x, struct fm_layer_saved *saved);
+void fm_block_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_layer *w, bool moe,
+                      const struct fm_batch *b, int layer, const struct fm_rope *rope, fm_real *y, fm_real *x,
+                      struct fm_layer_saved *saved);
 /* d[T,D]: gradient of the output in, of the input out. */
-void fm_block_backward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_layer *w, struct fm_layer *dw, bool moe,
-                       const struct fm_batch *b, const struct fm_rope *rope, fm_real *d, const struct fm_layer_saved *saved);
+void fm_block_backward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_layer *w, struct fm_layer *dw,
+                       bool moe, const struct fm_batch *b, const struct fm_rope *rope, fm_real *d,
+                       const struct fm_layer_saved *saved);
 
-struct fm_rope fm_rope_build(struct fm_ctx *c, const struct fm_config *cfg, const double *freq, const struct fm_batch *b);
+struct fm_rope fm_rope_build(struct fm_ctx *c, const struct fm_config *cfg, const double *freq,
+                             const struct fm_batch *b);
 
 struct fm_mtp_saved {
     fm_real *emb, *both; /* [T,D] embedding of the next token; [T,2D] normed [embedding | hidden] */
 };
 /* The MTP block's input x[T,D], in the arena. */
-fm_real *fm_mtp_input(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const struct fm_mtp *m, int T,
-                      const int32_t *next, const fm_real *hidden, struct fm_mtp_saved *s);
+fm_real *fm_mtp_input(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const struct fm_mtp *m,
+                      int T, const int32_t *next, const fm_real *hidden, struct fm_mtp_saved *s);
 
 /* hidden[T,D] = after the final norm.  taps: NULL, or [L+1] pointers of [T,D] that receive the embedding output and each
  * layer's output (the last one after the final norm), as transformers' hidden_states. */
-void fm_model_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const double *rope_freq,
-                      const struct fm_batch *b, fm_real *hidden, fm_real *const *taps);
+void fm_model_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w,
+                      const double *rope_freq, const struct fm_batch *b, fm_real *hidden, fm_real *const *taps);
 /* logits[n,V] = head of n rows of hidden. */
 void fm_model_logits(struct fm_ctx *c, const struct fm_weights *w, fm_real *logits, const fm_real *hidden, int n);
 /* MTP module i over the whole batch: out[T,D] (after shared_head.norm) from hidden[T,D] and the next tokens ids_next[T]. */
-void fm_mtp_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const double *rope_freq, int i,
-                    const struct fm_batch *b, const int32_t *ids_next, const fm_real *hidden, fm_real *out);
+void fm_mtp_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const double *rope_freq,
+                    int i, const struct fm_batch *b, const int32_t *ids_next, const fm_real *hidden, fm_real *out);
 
 /* ---- training step ---- */
 
 struct fm_step {
-    const int32_t *target;      /* [T] next token, or -1                                                        */
+    const int32_t *target;         /* [T] next token, or -1                                                        */
     const int32_t *next, *target2; /* [T] MTP: next token to embed (>= 0 always), token after it or -1; NULL: no MTP */
-    double scale, scale_mtp;    /* gradient of scale·Σ loss + scale_mtp·Σ mtp_loss + balance                    */
+    double scale, scale_mtp; /* gradient of scale·Σ loss + scale_mtp·Σ mtp_loss + balance                    */
     double balance_alpha, balance_seq_weight; /* 0: no balance loss                                             */
-    int64_t *load;              /* NULL, or [(L + n_mtp)·E] += tokens per expert                                 */
+    int64_t *load; /* NULL, or [(L + n_mtp)·E] += tokens per expert                                 */
     /* results: sums over the rows of this step */
     double loss_sum, mtp_loss_sum, balance_sum;
 };
@@ -113,7 +118,7 @@ struct fm_convert {
     const char *name; /* general.name */
     bool without_mtp; /* leave the MTP blocks out: other programs' GGUF readers take them for ordinary layers */
 };
-enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w, const char *path, const struct fm_convert *o,
-                              struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w, const char *path,
+                              const struct fm_convert *o, struct fm_error *err) FM_MUST_USE;
 
 #endif

@@ -22,7 +22,8 @@ static void qwen3_json(struct fm_reader *r, struct fm_config *cfg)
 {
     fm_dense_read_json(r, cfg);
     cfg->head_norms = true;
-    if (fm_read_bool(r, "attention_bias", false)) fm_reader_fail(r, "attention_bias", "biases are not supported in this family");
+    if (fm_read_bool(r, "attention_bias", false))
+        fm_reader_fail(r, "attention_bias", "biases are not supported in this family");
 }
 
 static void qwen3_gguf(struct fm_reader *r, struct fm_config *cfg)

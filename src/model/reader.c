@@ -8,8 +8,8 @@
 void fm_reader_fail(struct fm_reader *r, const char *key, const char *why)
 {
     if (r->status) return;
-    r->status = fm_fail(r->err, FM_ERR_INPUT, "read model config: %s, key '%s%s%s': %s", r->where, r->gguf ? r->arch : "",
-                        r->gguf ? "." : "", key, why);
+    r->status = fm_fail(r->err, FM_ERR_INPUT, "read model config: %s, key '%s%s%s': %s", r->where,
+                        r->gguf ? r->arch : "", r->gguf ? "." : "", key, why);
 }
 
 /* False when the key is absent (or null); fails when it is no number. */

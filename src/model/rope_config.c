@@ -64,15 +64,18 @@ void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg)
     struct fm_str type = {"none", 4};
     cfg->rope_theta = fm_read_num(r, "rope.freq_base", 1, 1e12, 10000);
     snprintf(key, sizeof key, "%s.rope.scaling.type", r->arch);
-    if (fm_file_meta(r->gguf, key) && !fm_meta_str(r->gguf, key, &type)) fm_reader_fail(r, "rope.scaling.type", "is not a string");
-    const bool yarn = type.len == 4 && !memcmp(type.data, "yarn", 4), linear = type.len == 6 && !memcmp(type.data, "linear", 6);
+    if (fm_file_meta(r->gguf, key) && !fm_meta_str(r->gguf, key, &type))
+        fm_reader_fail(r, "rope.scaling.type", "is not a string");
+    const bool yarn = type.len == 4 && !memcmp(type.data, "yarn", 4),
+               linear = type.len == 6 && !memcmp(type.data, "linear", 6);
     if (yarn || linear) {
         cfg->rope_scaling = yarn ? FM_ROPE_YARN : FM_ROPE_LINEAR;
         cfg->rope_factor = fm_read_num(r, "rope.scaling.factor", 1e-3, 1e6, NAN);
         cfg->rope_orig_ctx = fm_read_num(r, "rope.scaling.original_context_length", 1, FM_MAX_CTX, cfg->ctx_train);
         cfg->yarn_beta_fast = fm_read_num(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32);
         cfg->yarn_beta_slow = fm_read_num(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1);
-        cfg->yarn_mscale_all_dim = 10 * fm_read_num(r, "rope.scaling.yarn_log_multiplier", 0, 10, 0); /* 0.1·mscale_all_dim */
+        cfg->yarn_mscale_all_dim =
+            10 * fm_read_num(r, "rope.scaling.yarn_log_multiplier", 0, 10, 0); /* 0.1·mscale_all_dim */
         cfg->yarn_mscale = cfg->yarn_mscale_all_dim;
     } else if (type.len != 4 || memcmp(type.data, "none", 4)) {
         fm_reader_fail(r, "rope.scaling.type", "is none of none, linear, yarn");
@@ -95,7 +98,8 @@ void fm_rope_amplitudes(struct fm_reader *r, struct fm_config *cfg)
     }
     if (cfg->mla.Rkv) {
         cfg->mla.scale = (fm_real)(scale * scale / sqrt(cfg->mla.Dn + cfg->mla.Dr));
-        if (fabs(both - 1) > 1e-6) fm_reader_fail(r, "rope_scaling", "mscale and mscale_all_dim that differ are not supported");
+        if (fabs(both - 1) > 1e-6)
+            fm_reader_fail(r, "rope_scaling", "mscale and mscale_all_dim that differ are not supported");
     } else { /* the whole head is rotated: an amplitude of q and k is one of the scores */
         cfg->mha.scale = (fm_real)(both * both / sqrt(cfg->mha.Dh));
     }
@@ -140,7 +144,10 @@ void fm_rope_frequencies(const struct fm_config *cfg, double *freq)
     }
 }
 
-bool fm_rope_needs_divisors(const struct fm_config *cfg) { return cfg->rope_scaling == FM_ROPE_LLAMA3 || cfg->rope_divisors; }
+bool fm_rope_needs_divisors(const struct fm_config *cfg)
+{
+    return cfg->rope_scaling == FM_ROPE_LLAMA3 || cfg->rope_divisors;
+}
 
 bool fm_rope_divisors(const struct fm_config *cfg, float *divisors)
 {

@@ -1,5 +1,6 @@
 /* Pieces of tensor tables that several families use, and the shapes behind them. */
 #ifndef FM_MODEL_ROWS_H
+/* clang-format off */
 #define FM_MODEL_ROWS_H
 
 #include <stddef.h>
@@ -42,4 +43,5 @@ bool fm_when_dense(const struct fm_config *cfg, int layer);
     {"model.layers.{l}.mlp.up_proj.weight", "blk.{l}.ffn_up.weight", LAYER(mlp.up), fm_shape_up, fm_when_dense, 0, NULL}, \
     {"model.layers.{l}.mlp.down_proj.weight", "blk.{l}.ffn_down.weight", LAYER(mlp.down), fm_shape_down, fm_when_dense, 0, NULL}
 
+/* clang-format on */
 #endif

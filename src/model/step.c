@@ -5,16 +5,17 @@
 struct trunk {
     struct fm_layer_saved *layers; /* L */
     struct fm_rope rope;
-    fm_real *x, *hidden;           /* [T,D] before and after the final norm */
+    fm_real *x, *hidden; /* [T,D] before and after the final norm */
 };
 
 /* Loads and the balance loss of one MoE layer (index: its row in step->load). */
-static void note_moe(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_batch *b, int index, struct fm_moe_saved *m,
-                     struct fm_step *s)
+static void note_moe(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_batch *b, int index,
+                     struct fm_moe_saved *m, struct fm_step *s)
 {
     const int E = cfg->moe.router.E;
     m->dscores = NULL;
-    if (s->balance_alpha > 0) s->balance_sum += fm_moe_balance(c, &cfg->moe, b, s->balance_alpha, s->balance_seq_weight, m);
+    if (s->balance_alpha > 0)
+        s->balance_sum += fm_moe_balance(c, &cfg->moe, b, s->balance_alpha, s->balance_seq_weight, m);
     if (!s->load || c->arena->dry || c->status) return;
     for (int e = 0; e < E; e++) s->load[(size_t)index * (size_t)E + (size_t)e] += m->start[e + 1] - m->start[e];
 }
@@ -38,13 +39,14 @@ static void trunk_forward(struct fm_ctx *c, const struct fm_config *cfg, const s
 }
 
 /* d: gradient at the hidden state (after the final norm) in, destroyed. */
-static void trunk_backward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, struct fm_weights *dw,
-                           const struct fm_batch *b, const struct trunk *t, fm_real *d)
+static void trunk_backward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w,
+                           struct fm_weights *dw, const struct fm_batch *b, const struct trunk *t, fm_real *d)
 {
     const size_t n = (size_t)cfg->D;
     c->grad->rms_norm(c, d, n, fm_vec(&dw->norm), d, n, t->x, n, fm_vec(&w->norm), b->T, cfg->D, cfg->eps, false);
     for (int l = cfg->L - 1; l >= 0; l--)
-        fm_block_backward(c, cfg, &w->layers[l], &dw->layers[l], fm_layer_is_moe(cfg, l), b, &t->rope, d, &t->layers[l]);
+        fm_block_backward(c, cfg, &w->layers[l], &dw->layers[l], fm_layer_is_moe(cfg, l), b, &t->rope, d,
+                          &t->layers[l]);
     if (dw->embed.data) c->grad->embed(c, &dw->embed, d, b->ids, b->T);
 }
 
@@ -81,9 +83,11 @@ static void mtp_step(struct fm_ctx *c, const struct fm_config *cfg, const struct
         fm_block_backward(c, cfg, &m->layer, &dm->layer, moe, b, &t->rope, dy, &block);
         fm_grad_weight(c, &dm->eh_proj, dy, d, in.both, 2 * d, T);
         c->grad->matmul_dx(c, dboth, 2 * d, dy, d, &m->eh_proj, T, false);
-        c->grad->rms_norm(c, demb, d, fm_vec(&dm->enorm), dboth, 2 * d, in.emb, d, fm_vec(&m->enorm), T, D, cfg->eps, false);
+        c->grad->rms_norm(c, demb, d, fm_vec(&dm->enorm), dboth, 2 * d, in.emb, d, fm_vec(&m->enorm), T, D, cfg->eps,
+                          false);
         if (dw->embed.data) c->grad->embed(c, &dw->embed, demb, s->next, T);
-        c->grad->rms_norm(c, dhidden, d, fm_vec(&dm->hnorm), dboth + d, 2 * d, t->hidden, d, fm_vec(&m->hnorm), T, D, cfg->eps, true);
+        c->grad->rms_norm(c, dhidden, d, fm_vec(&dm->hnorm), dboth + d, 2 * d, t->hidden, d, fm_vec(&m->hnorm), T, D,
+                          cfg->eps, true);
     }
     fm_arena_reset(c->arena, mark);
 }

@@ -9,8 +9,8 @@ static struct fm_attn attn_shape(const struct fm_mha_shape *s)
 static bool cached(const struct fm_batch *b) { return b->n_seqs > 0 && b->seqs[0].kv; }
 
 /* q, k, v of this step: projections, biases, head norms, RoPE. */
-static void project(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, int T, const struct fm_rope *rope,
-                    const fm_real *x, const struct fm_mha_saved *p)
+static void project(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, int T,
+                    const struct fm_rope *rope, const fm_real *x, const struct fm_mha_saved *p)
 {
     const size_t Dh = (size_t)s->Dh, Nq = (size_t)s->H * Dh, Nk = (size_t)s->Hkv * Dh;
     c->op->matmul_n(c, 3, (fm_real *[]){p->q_raw, p->k_raw, p->v}, x, (size_t)w->wq.cols,
@@ -28,8 +28,8 @@ static void project(struct fm_ctx *c, const struct fm_mha_shape *s, const struct
     c->op->rope(c, p->k, Nk, Dh, s->Hkv, T, rope->cs, rope->half, rope->interleaved, false);
 }
 
-void fm_mha_forward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, const struct fm_batch *b, int layer,
-                    const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mha_saved *saved)
+void fm_mha_forward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, const struct fm_batch *b,
+                    int layer, const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mha_saved *saved)
 {
     const int T = b->T;
     const size_t Dh = (size_t)s->Dh, Nq = (size_t)s->H * Dh, Nk = (size_t)s->Hkv * Dh, t = (size_t)T;
@@ -56,17 +56,18 @@ void fm_mha_forward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct
         v = fm_rows_flat(c, p->v, Nk, Dh, b);
     }
     const struct fm_attn a = attn_shape(s);
-    c->op->attn(c, p->o, p->lse, p->q, k, v, &a, b);                          /* o[T,H,Dh]              */
-    c->op->matmul(c, y, (size_t)w->wo.rows, p->o, Nq, &w->wo, T);             /* y[T,D] = o·Woᵀ         */
+    c->op->attn(c, p->o, p->lse, p->q, k, v, &a, b);              /* o[T,H,Dh]              */
+    c->op->matmul(c, y, (size_t)w->wo.rows, p->o, Nq, &w->wo, T); /* y[T,D] = o·Woᵀ         */
     if (!saved) fm_arena_reset(c->arena, mark);
 }
 
 void fm_mha_backward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, struct fm_mha *dw,
-                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy, const fm_real *x,
-                     const struct fm_mha_saved *p)
+                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy,
+                     const fm_real *x, const struct fm_mha_saved *p)
 {
     const int T = b->T;
-    const size_t Dh = (size_t)s->Dh, Nq = (size_t)s->H * Dh, Nk = (size_t)s->Hkv * Dh, D = (size_t)w->wo.rows, t = (size_t)T;
+    const size_t Dh = (size_t)s->Dh, Nq = (size_t)s->H * Dh, Nk = (size_t)s->Hkv * Dh, D = (size_t)w->wo.rows,
+                 t = (size_t)T;
     const size_t mark = fm_arena_mark(c->arena);
     fm_real *d_o = fm_ctx_reals(c, t * Nq, "attention grad"), *dq = fm_ctx_reals(c, t * Nq, "attention grad");
     fm_real *dk = fm_ctx_reals(c, t * Nk, "attention grad"), *dv = fm_ctx_reals(c, t * Nk, "attention grad");
@@ -79,8 +80,10 @@ void fm_mha_backward(struct fm_ctx *c, const struct fm_mha_shape *s, const struc
     c->op->rope(c, dq, Nq, Dh, s->H, T, rope->cs, rope->half, rope->interleaved, true);
     c->op->rope(c, dk, Nk, Dh, s->Hkv, T, rope->cs, rope->half, rope->interleaved, true);
     if (w->q_norm.data) {
-        c->grad->rms_norm(c, dq, Dh, fm_vec(&dw->q_norm), dq, Dh, p->q_raw, Dh, fm_vec(&w->q_norm), T * s->H, s->Dh, s->eps, false);
-        c->grad->rms_norm(c, dk, Dh, fm_vec(&dw->k_norm), dk, Dh, p->k_raw, Dh, fm_vec(&w->k_norm), T * s->Hkv, s->Dh, s->eps, false);
+        c->grad->rms_norm(c, dq, Dh, fm_vec(&dw->q_norm), dq, Dh, p->q_raw, Dh, fm_vec(&w->q_norm), T * s->H, s->Dh,
+                          s->eps, false);
+        c->grad->rms_norm(c, dk, Dh, fm_vec(&dw->k_norm), dk, Dh, p->k_raw, Dh, fm_vec(&w->k_norm), T * s->Hkv, s->Dh,
+                          s->eps, false);
     }
     if (dw->bq.data) {
         c->grad->bias(c, fm_vec(&dw->bq), dq, T, (int)Nq);

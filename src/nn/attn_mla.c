@@ -13,8 +13,8 @@ static struct fm_attn naive_shape(const struct fm_mla_shape *s)
 }
 
 /* q[T,H,Dn+Dr] after RoPE; leaves cq, cqn for backward. */
-static void queries(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, int T, const struct fm_rope *rope,
-                    const fm_real *x, struct fm_mla_saved *p)
+static void queries(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, int T,
+                    const struct fm_rope *rope, const fm_real *x, struct fm_mla_saved *p)
 {
     const size_t Dk = (size_t)(s->Dn + s->Dr), Nq = (size_t)s->H * Dk, t = (size_t)T, Rq = (size_t)s->Rq;
     p->q = fm_ctx_reals(c, t * Nq, "q");
@@ -32,8 +32,8 @@ static void queries(struct fm_ctx *c, const struct fm_mla_shape *s, const struct
 }
 
 /* latent[T,Rkv+Dr]: what the cache holds. */
-static void latents(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, int T, const struct fm_rope *rope,
-                    const fm_real *x, struct fm_mla_saved *p)
+static void latents(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, int T,
+                    const struct fm_rope *rope, const fm_real *x, struct fm_mla_saved *p)
 {
     const size_t R = (size_t)(s->Rkv + s->Dr), t = (size_t)T;
     p->ckv = fm_ctx_reals(c, t * R, "kv latent");
@@ -55,11 +55,12 @@ static void expand(struct fm_ctx *c, const struct fm_mla_shape *s, const struct 
 }
 
 /* One cached sequence, expanded: rows 0 … end−1 of the cache, this chunk's included. */
-static void attend_naive_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_rows *cache,
-                                const struct fm_batch *b, const fm_real *q, fm_real *o)
+static void attend_naive_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w,
+                                const struct fm_rows *cache, const struct fm_batch *b, const fm_real *q, fm_real *o)
 {
     const int n = b->seqs[0].pos0 + b->seqs[0].n;
-    const size_t R = (size_t)(s->Rkv + s->Dr), Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv), H = (size_t)s->H;
+    const size_t R = (size_t)(s->Rkv + s->Dr), Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv),
+                 H = (size_t)s->H;
     fm_real *latent = fm_ctx_reals(c, (size_t)n * R, "kv expanded");
     fm_real *kvb = fm_ctx_reals(c, (size_t)n * H * Db, "kv expanded");
     fm_real *k = fm_ctx_reals(c, (size_t)n * H * Dk, "kv expanded");
@@ -72,17 +73,18 @@ static void attend_naive_cached(struct fm_ctx *c, const struct fm_mla_shape *s, 
 }
 
 /* One cached sequence, absorbed: every head reads the same latent rows. */
-static void attend_absorbed(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_rows *cache,
-                            const struct fm_batch *b, const fm_real *q, fm_real *o)
+static void attend_absorbed(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w,
+                            const struct fm_rows *cache, const struct fm_batch *b, const fm_real *q, fm_real *o)
 {
     const int T = b->T, H = s->H;
-    const size_t R = (size_t)(s->Rkv + s->Dr), Dk = (size_t)(s->Dn + s->Dr), h = (size_t)H, Rkv = (size_t)s->Rkv, Dv = (size_t)s->Dv;
+    const size_t R = (size_t)(s->Rkv + s->Dr), Dk = (size_t)(s->Dn + s->Dr), h = (size_t)H, Rkv = (size_t)s->Rkv,
+                 Dv = (size_t)s->Dv;
     fm_real *qt = fm_ctx_reals(c, (size_t)T * h * R, "q absorbed");
     fm_real *yl = fm_ctx_reals(c, (size_t)T * h * Rkv, "latent out");
-    c->op->matmul_heads(c, qt, h * R, R, q, h * Dk, Dk, &w->wk_b, s->Rkv, 0, s->Rkv, H, T);        /* q̃ = W_UKᵀ·q_nope */
+    c->op->matmul_heads(c, qt, h * R, R, q, h * Dk, Dk, &w->wk_b, s->Rkv, 0, s->Rkv, H, T); /* q̃ = W_UKᵀ·q_nope */
     c->op->copy(c, qt + Rkv, R, q + s->Dn, Dk, 1, T * H, s->Dr);
     const struct fm_attn a = {H, 1, s->Rkv + s->Dr, s->Rkv, s->scale};
-    c->op->attn(c, yl, NULL, qt, cache, cache, &a, b);                                             /* values: first Rkv */
+    c->op->attn(c, yl, NULL, qt, cache, cache, &a, b); /* values: first Rkv */
     if (w->wv_b.data)
         c->op->matmul_heads(c, o, h * Dv, Dv, yl, h * Rkv, Rkv, &w->wv_b, s->Dv, 0, s->Dv, H, T);
     else
@@ -100,8 +102,8 @@ static bool absorbed_is_cheaper(const struct fm_mla_shape *s, const struct fm_se
     return absorbed <= naive;
 }
 
-static void attend_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b,
-                          int layer, const struct fm_mla_saved *p)
+static void attend_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w,
+                          const struct fm_batch *b, int layer, const struct fm_mla_saved *p)
 {
     const size_t R = (size_t)(s->Rkv + s->Dr), Nq = (size_t)(s->H * (s->Dn + s->Dr)), No = (size_t)(s->H * s->Dv);
     struct fm_rows *cache = fm_rows_cached(c, layer, 0, 0, b);
@@ -111,14 +113,16 @@ static void attend_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const 
         const size_t row0 = (size_t)one.row0, mark = fm_arena_mark(c->arena);
         one.row0 = 0;
         const struct fm_batch sub = {one.n, 1, &one, b->ids + row0, b->pos + row0};
-        const bool absorbed = w->wk_b.data && (c->deterministic || c->exact || !w->wkv_b.data || absorbed_is_cheaper(s, &one));
-        (absorbed ? attend_absorbed : attend_naive_cached)(c, s, w, cache + i, &sub, p->q + row0 * Nq, p->o + row0 * No);
+        const bool absorbed =
+            w->wk_b.data && (c->deterministic || c->exact || !w->wkv_b.data || absorbed_is_cheaper(s, &one));
+        (absorbed ? attend_absorbed : attend_naive_cached)(c, s, w, cache + i, &sub, p->q + row0 * Nq,
+                                                           p->o + row0 * No);
         fm_arena_reset(c->arena, mark);
     }
 }
 
-static void attend_own_rows(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b,
-                            struct fm_mla_saved *p)
+static void attend_own_rows(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w,
+                            const struct fm_batch *b, struct fm_mla_saved *p)
 {
     const size_t t = (size_t)b->T, H = (size_t)s->H, Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv);
     p->kvb = fm_ctx_reals(c, t * H * Db, "kv expanded");
@@ -126,11 +130,12 @@ static void attend_own_rows(struct fm_ctx *c, const struct fm_mla_shape *s, cons
     p->lse = fm_ctx_reals(c, t * H, "attention lse");
     expand(c, s, w, b->T, p->latent, p->kvb, p->k);
     const struct fm_attn a = naive_shape(s);
-    c->op->attn(c, p->o, p->lse, p->q, fm_rows_flat(c, p->k, H * Dk, Dk, b), fm_rows_flat(c, p->kvb + s->Dn, H * Db, Db, b), &a, b);
+    c->op->attn(c, p->o, p->lse, p->q, fm_rows_flat(c, p->k, H * Dk, Dk, b),
+                fm_rows_flat(c, p->kvb + s->Dn, H * Db, Db, b), &a, b);
 }
 
-void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b, int layer,
-                    const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mla_saved *saved)
+void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b,
+                    int layer, const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mla_saved *saved)
 {
     const size_t No = (size_t)(s->H * s->Dv), mark = fm_arena_mark(c->arena);
     struct fm_mla_saved scratch, *p = saved ? saved : &scratch;
@@ -141,12 +146,12 @@ void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct
         attend_cached(c, s, w, b, layer, p);
     else
         attend_own_rows(c, s, w, b, p);
-    c->op->matmul(c, y, (size_t)w->wo.rows, p->o, No, &w->wo, b->T);          /* y[T,D] = o[T,H·Dv]·Woᵀ */
+    c->op->matmul(c, y, (size_t)w->wo.rows, p->o, No, &w->wo, b->T); /* y[T,D] = o[T,H·Dv]·Woᵀ */
     if (!saved) fm_arena_reset(c->arena, mark);
 }
 
-static void queries_backward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct fm_mla *dw, int T,
-                             fm_real *dx, fm_real *dq, const fm_real *x, const struct fm_mla_saved *p)
+static void queries_backward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct fm_mla *dw,
+                             int T, fm_real *dx, fm_real *dq, const fm_real *x, const struct fm_mla_saved *p)
 {
     const size_t Nq = (size_t)(s->H * (s->Dn + s->Dr)), Rq = (size_t)s->Rq;
     if (!s->Rq) {
@@ -159,18 +164,20 @@ static void queries_backward(struct fm_ctx *c, const struct fm_mla_shape *s, con
     fm_real *dcq = fm_ctx_reals(c, (size_t)T * Rq, "attention grad");
     fm_grad_weight(c, &dw->wq_b, dq, Nq, p->cqn, Rq, T);
     c->grad->matmul_dx(c, dcq, Rq, dq, Nq, &w->wq_b, T, false);
-    c->grad->rms_norm(c, dcq, Rq, fm_vec(&dw->q_a_norm), dcq, Rq, p->cq, Rq, fm_vec(&w->q_a_norm), T, s->Rq, s->eps, false);
+    c->grad->rms_norm(c, dcq, Rq, fm_vec(&dw->q_a_norm), dcq, Rq, p->cq, Rq, fm_vec(&w->q_a_norm), T, s->Rq, s->eps,
+                      false);
     fm_grad_weight(c, &dw->wq_a, dcq, Rq, x, D, T);
     c->grad->matmul_dx(c, dx, D, dcq, Rq, &w->wq_a, T, false);
 }
 
 void fm_mla_backward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct fm_mla *dw,
-                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy, const fm_real *x,
-                     const struct fm_mla_saved *p)
+                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy,
+                     const fm_real *x, const struct fm_mla_saved *p)
 {
     const int T = b->T;
     const size_t t = (size_t)T, H = (size_t)s->H, Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv);
-    const size_t R = (size_t)(s->Rkv + s->Dr), D = (size_t)w->wo.rows, No = H * (size_t)s->Dv, mark = fm_arena_mark(c->arena);
+    const size_t R = (size_t)(s->Rkv + s->Dr), D = (size_t)w->wo.rows, No = H * (size_t)s->Dv,
+                 mark = fm_arena_mark(c->arena);
     fm_real *d_o = fm_ctx_reals(c, t * No, "attention grad"), *dq = fm_ctx_reals(c, t * H * Dk, "attention grad");
     fm_real *dk = fm_ctx_reals(c, t * H * Dk, "attention grad"), *dkvb = fm_ctx_reals(c, t * H * Db, "attention grad");
     fm_real *dlat = fm_ctx_reals(c, t * R, "attention grad");
@@ -178,16 +185,18 @@ void fm_mla_backward(struct fm_ctx *c, const struct fm_mla_shape *s, const struc
     fm_grad_weight(c, &dw->wo, dy, D, p->o, No, T);
     c->grad->matmul_dx(c, d_o, No, dy, D, &w->wo, T, false);
     const struct fm_attn a = naive_shape(s);
-    c->grad->attn(c, dq, fm_rows_flat(c, dk, H * Dk, Dk, b), fm_rows_flat(c, dkvb + s->Dn, H * Db, Db, b), d_o, p->o, p->lse, p->q,
-                  fm_rows_flat(c, p->k, H * Dk, Dk, b), fm_rows_flat(c, p->kvb + s->Dn, H * Db, Db, b), &a, b);
+    c->grad->attn(c, dq, fm_rows_flat(c, dk, H * Dk, Dk, b), fm_rows_flat(c, dkvb + s->Dn, H * Db, Db, b), d_o, p->o,
+                  p->lse, p->q, fm_rows_flat(c, p->k, H * Dk, Dk, b), fm_rows_flat(c, p->kvb + s->Dn, H * Db, Db, b),
+                  &a, b);
     c->op->rope(c, dq + s->Dn, H * Dk, Dk, s->H, T, rope->cs, rope->half, rope->interleaved, true);
     queries_backward(c, s, w, dw, T, dx, dq, x, p);
 
-    c->op->copy(c, dkvb, Db, dk, Dk, 1, T * s->H, s->Dn);                                 /* k_nope: part of kvb */
+    c->op->copy(c, dkvb, Db, dk, Dk, 1, T * s->H, s->Dn); /* k_nope: part of kvb */
     fm_grad_weight(c, &dw->wkv_b, dkvb, H * Db, p->latent, R, T);
     c->grad->matmul_dx(c, dlat, R, dkvb, H * Db, &w->wkv_b, T, false);
-    c->grad->rms_norm(c, dlat, R, fm_vec(&dw->kv_a_norm), dlat, R, p->ckv, R, fm_vec(&w->kv_a_norm), T, s->Rkv, s->eps, false);
-    c->grad->sum_repeat(c, dlat + s->Rkv, R, dk + s->Dn, Dk, s->H, T, s->Dr);             /* k_pe: all heads     */
+    c->grad->rms_norm(c, dlat, R, fm_vec(&dw->kv_a_norm), dlat, R, p->ckv, R, fm_vec(&w->kv_a_norm), T, s->Rkv, s->eps,
+                      false);
+    c->grad->sum_repeat(c, dlat + s->Rkv, R, dk + s->Dn, Dk, s->H, T, s->Dr); /* k_pe: all heads     */
     c->op->rope(c, dlat + s->Rkv, R, 0, 1, T, rope->cs, rope->half, rope->interleaved, true);
     fm_grad_weight(c, &dw->wkv_a, dlat, R, x, D, T);
     c->grad->matmul_dx(c, dx, D, dlat, R, &w->wkv_a, T, true);

@@ -11,7 +11,7 @@ void fm_head_loss(struct fm_ctx *c, const struct fm_mat *w, struct fm_mat *dw, i
         const int n = T - t < rows ? T - t : rows;
         const size_t at = (size_t)t * D;
         c->op->matmul(c, logits, V, x + at, D, w, n);
-        c->grad->cross_entropy(c, loss + t, logits, logits, target + t, n, (int)V, scale);    /* logits → dlogits */
+        c->grad->cross_entropy(c, loss + t, logits, logits, target + t, n, (int)V, scale); /* logits → dlogits */
         if (!dx) continue;
         if (dw) fm_grad_weight(c, dw, logits, V, x + at, D, n);
         c->grad->matmul_dx(c, dx + at, D, logits, V, w, n, false);

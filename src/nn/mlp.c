@@ -1,7 +1,8 @@
 /* SwiGLU feed-forward: y = (silu(x·Wgᵀ) ⊙ x·Wuᵀ)·Wdᵀ.  models.md §2.1; tools/ref/llama.py. */
 #include "nn/nn.h"
 
-void fm_mlp_forward(struct fm_ctx *c, const struct fm_mlp *w, int T, fm_real *y, const fm_real *x, struct fm_mlp_saved *saved)
+void fm_mlp_forward(struct fm_ctx *c, const struct fm_mlp *w, int T, fm_real *y, const fm_real *x,
+                    struct fm_mlp_saved *saved)
 {
     const int D = w->gate.cols, F = w->gate.rows;
     const size_t TF = (size_t)T * (size_t)F, mark = fm_arena_mark(c->arena);
@@ -11,8 +12,8 @@ void fm_mlp_forward(struct fm_ctx *c, const struct fm_mlp *w, int T, fm_real *y,
     s->a = saved ? fm_ctx_reals(c, TF, "ffn act") : s->g;
 
     c->op->matmul_n(c, 2, (fm_real *[]){s->g, s->u}, x, (size_t)D, (const struct fm_mat *[]){&w->gate, &w->up}, T);
-    c->op->swiglu(c, s->a, s->g, s->u, TF);                                  /* a[T,F] = silu(g) ⊙ u */
-    c->op->matmul(c, y, (size_t)D, s->a, (size_t)F, &w->down, T);            /* y[T,D] = a·Wdᵀ        */
+    c->op->swiglu(c, s->a, s->g, s->u, TF);                       /* a[T,F] = silu(g) ⊙ u */
+    c->op->matmul(c, y, (size_t)D, s->a, (size_t)F, &w->down, T); /* y[T,D] = a·Wdᵀ        */
     if (!saved) fm_arena_reset(c->arena, mark);
 }
 
@@ -23,7 +24,7 @@ void fm_mlp_backward(struct fm_ctx *c, const struct fm_mlp *w, struct fm_mlp *dw
     fm_real *dg = fm_ctx_reals(c, TF, "ffn grad"), *du = fm_ctx_reals(c, TF, "ffn grad");
 
     fm_grad_weight(c, &dw->down, dy, D, s->a, F, T);
-    c->grad->matmul_dx(c, dg, F, dy, D, &w->down, T, false);                 /* da, in dg's place      */
+    c->grad->matmul_dx(c, dg, F, dy, D, &w->down, T, false); /* da, in dg's place      */
     c->grad->swiglu(c, dg, du, dg, s->g, s->u, TF);
     fm_grad_weight(c, &dw->gate, dg, F, x, D, T);
     fm_grad_weight(c, &dw->up, du, F, x, D, T);

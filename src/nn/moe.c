@@ -27,21 +27,21 @@ void fm_moe_forward(struct fm_ctx *c, const struct fm_moe_shape *s, const struct
     struct fm_moe_saved scratch, *p = saved ? saved : &scratch;
     alloc(c, s, T, D, p, saved != NULL);
 
-    c->op->matmul(c, p->scores, (size_t)E, x, d, &w->router, T);                              /* logits, in place */
+    c->op->matmul(c, p->scores, (size_t)E, x, d, &w->router, T); /* logits, in place */
     c->op->router(c, p->idx, p->weight, p->scores, p->scores, fm_vec(&w->bias), &s->router, T);
     c->op->moe_sort(c, p->order, p->slot, p->start, p->idx, T, K, E);
-    c->op->moe_gather(c, p->xs, x, p->order, K, n, D);                                        /* xs[TK,D]         */
+    c->op->moe_gather(c, p->xs, x, p->order, K, n, D); /* xs[TK,D]         */
     c->op->matmul_grouped(c, p->g, p->xs, w->gate, p->start, E);
     c->op->matmul_grouped(c, p->u, p->xs, w->up, p->start, E);
     c->op->swiglu(c, p->a, p->g, p->u, (size_t)n * (size_t)s->F);
-    c->op->matmul_grouped(c, p->ys, p->a, w->down, p->start, E);                              /* ys[TK,D]         */
+    c->op->matmul_grouped(c, p->ys, p->a, w->down, p->start, E); /* ys[TK,D]         */
     if (s->Fs) fm_mlp_forward(c, &w->shared, T, y, x, saved ? &saved->shared : NULL);
-    c->op->moe_combine(c, y, p->ys, p->weight, p->slot, T, K, D, s->Fs > 0);                  /* y += Σ w·ys      */
+    c->op->moe_combine(c, y, p->ys, p->weight, p->slot, T, K, D, s->Fs > 0); /* y += Σ w·ys      */
     if (!saved) fm_arena_reset(c->arena, mark);
 }
 
-void fm_moe_backward(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_moe *w, struct fm_moe *dw, int T, int D,
-                     fm_real *dx, const fm_real *dy, const fm_real *x, const struct fm_moe_saved *p)
+void fm_moe_backward(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_moe *w, struct fm_moe *dw, int T,
+                     int D, fm_real *dx, const fm_real *dy, const fm_real *x, const struct fm_moe_saved *p)
 {
     const int E = s->router.E, K = s->router.K, n = T * K;
     const size_t d = (size_t)D, nD = (size_t)n * d, nF = (size_t)n * (size_t)s->F, mark = fm_arena_mark(c->arena);
@@ -51,11 +51,11 @@ void fm_moe_backward(struct fm_ctx *c, const struct fm_moe_shape *s, const struc
 
     c->grad->moe_combine(c, dys, dweight, dy, p->ys, p->weight, p->slot, T, K, D);
     if (dw->down) c->grad->matmul_grouped_dw(c, dw->down, dys, p->a, p->start, E);
-    c->grad->matmul_grouped_dx(c, dg, dys, w->down, p->start, E, false);                      /* da, in dg's place */
+    c->grad->matmul_grouped_dx(c, dg, dys, w->down, p->start, E, false); /* da, in dg's place */
     c->grad->swiglu(c, dg, du, dg, p->g, p->u, nF);
     if (dw->gate) c->grad->matmul_grouped_dw(c, dw->gate, dg, p->xs, p->start, E);
     if (dw->up) c->grad->matmul_grouped_dw(c, dw->up, du, p->xs, p->start, E);
-    c->grad->matmul_grouped_dx(c, dys, dg, w->gate, p->start, E, false);                      /* dxs               */
+    c->grad->matmul_grouped_dx(c, dys, dg, w->gate, p->start, E, false); /* dxs               */
     c->grad->matmul_grouped_dx(c, dys, du, w->up, p->start, E, true);
     if (s->Fs) fm_mlp_backward(c, &w->shared, &dw->shared, T, dx, dy, x, &p->shared, false);
     c->op->moe_combine(c, dx, dys, NULL, p->slot, T, K, D, s->Fs > 0);
@@ -68,7 +68,8 @@ void fm_moe_backward(struct fm_ctx *c, const struct fm_moe_shape *s, const struc
 
 /* Per sequence of n rows, with s' = s/Σs:  f_i = E/(K·n)·count_i,  P_i = Σ_t s'_i/n,  L = α·Σ_i f_i·P_i.
  * d s_j = α/n·(f_j − Σ_i f_i·s'_i)/Σs: the counts are constants. */
-static double balance_one(const struct fm_moe_shape *s, const struct fm_moe_saved *p, int row0, int n, double alpha, fm_real *f)
+static double balance_one(const struct fm_moe_shape *s, const struct fm_moe_saved *p, int row0, int n, double alpha,
+                          fm_real *f)
 {
     const int E = s->router.E, K = s->router.K;
     double loss = 0;
@@ -89,8 +90,8 @@ static double balance_one(const struct fm_moe_shape *s, const struct fm_moe_save
     return alpha * loss / n;
 }
 
-double fm_moe_balance(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_batch *b, double alpha, double seq_weight,
-                      struct fm_moe_saved *saved)
+double fm_moe_balance(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_batch *b, double alpha,
+                      double seq_weight, struct fm_moe_saved *saved)
 {
     const size_t E = (size_t)s->router.E;
     saved->dscores = fm_ctx_reals(c, (size_t)b->T * E, "router");

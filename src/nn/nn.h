@@ -17,8 +17,8 @@
 static inline fm_real *fm_vec(const struct fm_mat *m) { return (fm_real *)m->data; }
 
 /* dw += dyᵀ·x unless dw is absent (frozen or not trained). */
-static inline void fm_grad_weight(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, size_t lddy, const fm_real *x, size_t ldx,
-                                  int T)
+static inline void fm_grad_weight(struct fm_ctx *c, struct fm_mat *dw, const fm_real *dy, size_t lddy, const fm_real *x,
+                                  size_t ldx, int T)
 {
     if (dw->data) c->grad->matmul_dw(c, dw, dy, lddy, x, ldx, T);
 }
@@ -49,7 +49,8 @@ struct fm_mlp {
 struct fm_mlp_saved {
     fm_real *g, *u, *a; /* [T,F] each */
 };
-void fm_mlp_forward(struct fm_ctx *c, const struct fm_mlp *w, int T, fm_real *y, const fm_real *x, struct fm_mlp_saved *saved);
+void fm_mlp_forward(struct fm_ctx *c, const struct fm_mlp *w, int T, fm_real *y, const fm_real *x,
+                    struct fm_mlp_saved *saved);
 void fm_mlp_backward(struct fm_ctx *c, const struct fm_mlp *w, struct fm_mlp *dw, int T, fm_real *dx, const fm_real *dy,
                      const fm_real *x, const struct fm_mlp_saved *saved, bool accumulate_dx);
 
@@ -60,19 +61,19 @@ struct fm_mha_shape {
     fm_real scale; /* softmax scale, 1/√Dh but for YaRN's amplitude */
 };
 struct fm_mha {
-    struct fm_mat wq, wk, wv, wo;   /* [H·Dh,D] [Hkv·Dh,D] [Hkv·Dh,D] [D,H·Dh] */
-    struct fm_mat bq, bk, bv;       /* Qwen2; absent elsewhere                  */
-    struct fm_mat q_norm, k_norm;   /* Qwen3: [Dh]; absent elsewhere            */
+    struct fm_mat wq, wk, wv, wo; /* [H·Dh,D] [Hkv·Dh,D] [Hkv·Dh,D] [D,H·Dh] */
+    struct fm_mat bq, bk, bv;     /* Qwen2; absent elsewhere                  */
+    struct fm_mat q_norm, k_norm; /* Qwen3: [Dh]; absent elsewhere            */
 };
 struct fm_mha_saved {
-    fm_real *q_raw, *k_raw;         /* before the head norms (== q, k without)  */
-    fm_real *q, *k, *v, *o, *lse;   /* after RoPE; o [T,H,Dh]; lse [T,H]        */
+    fm_real *q_raw, *k_raw;       /* before the head norms (== q, k without)  */
+    fm_real *q, *k, *v, *o, *lse; /* after RoPE; o [T,H,Dh]; lse [T,H]        */
 };
-void fm_mha_forward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, const struct fm_batch *b, int layer,
-                    const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mha_saved *saved);
+void fm_mha_forward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, const struct fm_batch *b,
+                    int layer, const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mha_saved *saved);
 void fm_mha_backward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, struct fm_mha *dw,
-                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy, const fm_real *x,
-                     const struct fm_mha_saved *saved);
+                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy,
+                     const fm_real *x, const struct fm_mha_saved *saved);
 
 /* ---- multi-head latent attention, models.md §3.2 ---- */
 struct fm_mla_shape {
@@ -81,27 +82,27 @@ struct fm_mla_shape {
     fm_real scale; /* softmax scale, YaRN's m² included */
 };
 struct fm_mla {
-    struct fm_mat wq;                    /* [H·(Dn+Dr), D], only when Rq == 0                     */
-    struct fm_mat wq_a, q_a_norm, wq_b;  /* [Rq,D] [Rq] [H·(Dn+Dr),Rq]                            */
-    struct fm_mat wkv_a, kv_a_norm;      /* [Rkv+Dr,D] [Rkv]                                      */
-    struct fm_mat wkv_b;                 /* [H·(Dn+Dv),Rkv], per head Dn key rows, then Dv value rows */
-    struct fm_mat wk_b;                  /* derived for the absorbed form: [H·Rkv,Dn] = W_UKᵀ per head; absent in training */
-    struct fm_mat wv_b;                  /* split files: [H·Dv,Rkv]; else absent and read from wkv_b */
-    struct fm_mat wo;                    /* [D,H·Dv]                                              */
+    struct fm_mat wq;                   /* [H·(Dn+Dr), D], only when Rq == 0                     */
+    struct fm_mat wq_a, q_a_norm, wq_b; /* [Rq,D] [Rq] [H·(Dn+Dr),Rq]                            */
+    struct fm_mat wkv_a, kv_a_norm;     /* [Rkv+Dr,D] [Rkv]                                      */
+    struct fm_mat wkv_b;                /* [H·(Dn+Dv),Rkv], per head Dn key rows, then Dv value rows */
+    struct fm_mat wk_b; /* derived for the absorbed form: [H·Rkv,Dn] = W_UKᵀ per head; absent in training */
+    struct fm_mat wv_b; /* split files: [H·Dv,Rkv]; else absent and read from wkv_b */
+    struct fm_mat wo;   /* [D,H·Dv]                                              */
 };
 struct fm_mla_saved {
-    fm_real *cq, *cqn;      /* [T,Rq] before and after its norm                    */
-    fm_real *q;             /* [T,H,Dn+Dr] after RoPE                              */
-    fm_real *ckv;           /* [T,Rkv+Dr] before norm and RoPE                     */
-    fm_real *latent;        /* [T,Rkv+Dr] after: what the cache holds              */
-    fm_real *kvb;           /* [T,H,Dn+Dv]                                         */
-    fm_real *k, *o, *lse;   /* [T,H,Dn+Dr] [T,H,Dv] [T,H]                          */
+    fm_real *cq, *cqn;    /* [T,Rq] before and after its norm                    */
+    fm_real *q;           /* [T,H,Dn+Dr] after RoPE                              */
+    fm_real *ckv;         /* [T,Rkv+Dr] before norm and RoPE                     */
+    fm_real *latent;      /* [T,Rkv+Dr] after: what the cache holds              */
+    fm_real *kvb;         /* [T,H,Dn+Dv]                                         */
+    fm_real *k, *o, *lse; /* [T,H,Dn+Dr] [T,H,Dv] [T,H]                          */
 };
-void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b, int layer,
-                    const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mla_saved *saved);
+void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b,
+                    int layer, const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mla_saved *saved);
 void fm_mla_backward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct fm_mla *dw,
-                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy, const fm_real *x,
-                     const struct fm_mla_saved *saved);
+                     const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy,
+                     const fm_real *x, const struct fm_mla_saved *saved);
 
 /* ---- mixture of experts, models.md §3.3, §4.1 ---- */
 struct fm_moe_shape {
@@ -110,25 +111,25 @@ struct fm_moe_shape {
     int Fs;                  /* width of the shared expert, 0: none */
 };
 struct fm_moe {
-    struct fm_mat router, bias;          /* [E,D]; [E] or absent (fm_real)      */
-    struct fm_mat *gate, *up, *down;     /* E matrices each: [F,D] [F,D] [D,F]  */
-    struct fm_mlp shared;                /* absent when Fs == 0                 */
+    struct fm_mat router, bias;      /* [E,D]; [E] or absent (fm_real)      */
+    struct fm_mat *gate, *up, *down; /* E matrices each: [F,D] [F,D] [D,F]  */
+    struct fm_mlp shared;            /* absent when Fs == 0                 */
 };
 struct fm_moe_saved {
     fm_real *scores, *weight;            /* [T,E] [T,K]             */
     int32_t *idx, *order, *slot, *start; /* [T,K] [TK] [TK] [E+1]   */
     fm_real *xs, *g, *u, *a, *ys;        /* [TK,D] [TK,F]×3 [TK,D]  */
     struct fm_mlp_saved shared;
-    fm_real *dscores;                    /* [T,E] of the balance loss, or NULL */
+    fm_real *dscores; /* [T,E] of the balance loss, or NULL */
 };
 void fm_moe_forward(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_moe *w, int T, int D, fm_real *y,
                     const fm_real *x, struct fm_moe_saved *saved);
-void fm_moe_backward(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_moe *w, struct fm_moe *dw, int T, int D,
-                     fm_real *dx, const fm_real *dy, const fm_real *x, const struct fm_moe_saved *saved);
+void fm_moe_backward(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_moe *w, struct fm_moe *dw, int T,
+                     int D, fm_real *dx, const fm_real *dy, const fm_real *x, const struct fm_moe_saved *saved);
 /* Sequence-wise balance loss (DeepSeek-V3 report §2.1.2, eq. 17-20): returns α·Σ_seq Σ_i f_i·P_i · seq_weight and allocates
  * saved->dscores for the backward. 0 in a dry run. */
-double fm_moe_balance(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_batch *b, double alpha, double seq_weight,
-                      struct fm_moe_saved *saved);
+double fm_moe_balance(struct fm_ctx *c, const struct fm_moe_shape *s, const struct fm_batch *b, double alpha,
+                      double seq_weight, struct fm_moe_saved *saved);
 
 /* ---- head: logits = x·Wᵀ and mean cross-entropy, in chunks of rows so that [T,V] never exists ---- */
 enum { FM_HEAD_CHUNK = 512 };

@@ -120,7 +120,7 @@ void fm_fit_affine(const float *x, const float *w, int n, int top, bool never_ab
     if (!(max - min > 0x1p-60f) || !(sum > 0)) return;
     float least = error_at(x, w, n, *d = (max - min) / (float)top, *m, 0, top), d1, m1;
     for (int cut = 0; cut <= (top < 8 ? 2 : 0); cut++) /* few codes: it may pay to give up the lowest values */
-        for (int s = -STEPS; s <= STEPS; s++) {         /* scales beside (max − min)/top */
+        for (int s = -STEPS; s <= STEPS; s++) {        /* scales beside (max − min)/top */
             float inv = ((float)top + 0.1f * (float)s) / (max - min);
             solve_affine(x, w, n, inv, min * (1 - 0.25f * (float)cut), top, never_above, &d1, &m1);
             float e = error_at(x, w, n, d1, m1, 0, top);

@@ -10,9 +10,9 @@ enum { FM_FIT_MAX = 256, FM_FIT_RUNS = 16 };
 /* A block in work.  x: finite, at most 2^40 in size.  w: 0 … 1, not all 0. */
 struct fm_fit {
     float x[FM_FIT_MAX], w[FM_FIT_MAX];
-    int8_t q[FM_FIT_MAX];                           /* results of fm_fit_runs*: codes, */
-    int8_t scale[FM_FIT_RUNS], min[FM_FIT_RUNS];    /* whole multiples per run         */
-    uint16_t d, dmin;                               /* of these, f16                   */
+    int8_t q[FM_FIT_MAX];                        /* results of fm_fit_runs*: codes, */
+    int8_t scale[FM_FIT_RUNS], min[FM_FIT_RUNS]; /* whole multiples per run         */
+    uint16_t d, dmin;                            /* of these, f16                   */
 };
 
 /* runs of run elements; codes −top … top−1 and scales −scales … scales−1, or with a minimum 0 … top and 0 … scales. */

@@ -8,6 +8,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endi
 
 const struct fm_format fm_formats[FM_FMT_COUNT] = {
     /*              name       safetens. ggml len  bytes decode             encode            encode_weighted */
+    /* clang-format off */
     [FM_F32]     = {"F32",     "F32",     0,  1,   4,   fm_decode_f32,     fm_encode_f32,    NULL},
     [FM_F16]     = {"F16",     "F16",     1,  1,   2,   fm_decode_f16,     fm_encode_f16,    NULL},
     [FM_BF16]    = {"BF16",    "BF16",    30, 1,   2,   fm_decode_bf16,    fm_encode_bf16,   NULL},
@@ -40,6 +41,7 @@ const struct fm_format fm_formats[FM_FMT_COUNT] = {
     [FM_I16]     = {"I16",     "I16",     25, 1,   2,   NULL,              NULL,             NULL},
     [FM_I32]     = {"I32",     "I32",     26, 1,   4,   NULL,              NULL,             NULL},
     [FM_I64]     = {"I64",     "I64",     27, 1,   8,   NULL,              NULL,             NULL},
+    /* clang-format on */
 };
 
 enum fm_fmt fm_format_by_name(const char *name)

@@ -58,8 +58,8 @@ struct fm_format {
     int ggml_id;          /* GGUF tensor type, or -1                                      */
     uint32_t block;       /* elements per block                                           */
     uint32_t block_bytes;
-    fm_decode_fn decode;  /* NULL: not computable (yet)                                   */
-    fm_encode_fn encode;  /* NULL: cannot be written                                      */
+    fm_decode_fn decode;                   /* NULL: not computable (yet)                                   */
+    fm_encode_fn encode;                   /* NULL: cannot be written                                      */
     fm_encode_weighted_fn encode_weighted; /* NULL: the format has no use for weights     */
 };
 

@@ -87,7 +87,6 @@ void fm_encode_mxfp4(void *dst, const float *src, size_t n)
         int e = best_exponent(x);
         double d = (double)mx_scale(e);
         b[0] = (unsigned char)e;
-        for (int j = 0; j < MX_BLOCK / 2; j++)
-            b[1 + j] = (unsigned char)(code(x[j], d) | code(x[j + 16], d) << 4);
+        for (int j = 0; j < MX_BLOCK / 2; j++) b[1 + j] = (unsigned char)(code(x[j], d) | code(x[j + 16], d) << 4);
     }
 }

@@ -42,8 +42,8 @@ void fm_decode_iq4_xs(float *dst, const void *src, size_t n)
 /* The level nearest to x, by halving: half[i] lies between levels i and i + 1. */
 static int nearest(float x)
 {
-    static const float half[15] = {-115.5f, -93.5f, -74, -57,   -42,   -28.5f, -16, -4.5f,
-                                   7,       19,     31.5f, 45.5f, 61, 79,     101};
+    static const float half[15] = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
+                                   7,       19,     31.5f, 45.5f, 61,  79,     101};
     int c = x > half[7] ? 8 : 0;
     c += x > half[c + 3] ? 4 : 0;
     c += x > half[c + 1] ? 2 : 0;

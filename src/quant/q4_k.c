@@ -19,10 +19,7 @@ static int scale_of(const unsigned char *sc, int r)
     return r < 4 ? sc[r] & 63 : (sc[r + 4] & 15) | sc[r - 4] >> 6 << 4;
 }
 
-static int min_of(const unsigned char *sc, int r)
-{
-    return r < 4 ? sc[r + 4] & 63 : sc[r + 4] >> 4 | sc[r] >> 6 << 4;
-}
+static int min_of(const unsigned char *sc, int r) { return r < 4 ? sc[r + 4] & 63 : sc[r + 4] >> 4 | sc[r] >> 6 << 4; }
 
 static void store_scales(unsigned char *sc, const int8_t *scale, const int8_t *min)
 {

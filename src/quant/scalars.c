@@ -73,10 +73,7 @@ uint8_t fm_f32_to_e4m3(float x)
     return (uint8_t)(sign | (a - ((127 - 7) << 23)) >> 20);
 }
 
-float fm_e8m0_to_f32(uint8_t e)
-{
-    return f32_from_bits(e == 255 ? 0x7FC00000 : e ? (uint32_t)e << 23 : 0x00400000);
-}
+float fm_e8m0_to_f32(uint8_t e) { return f32_from_bits(e == 255 ? 0x7FC00000 : e ? (uint32_t)e << 23 : 0x00400000); }
 
 uint8_t fm_f32_to_e2m1(float x)
 {

@@ -107,8 +107,10 @@ static enum fm_status check_feed(const struct fm_session *s, const int32_t *ids,
     for (int i = 0; i < n; i++) {
         if (ids[i] >= 0 && ids[i] < V) continue;
         if (ids[i] < 0 || ids[i] >= n_known)
-            return fm_fail(err, FM_ERR_USAGE, "feed: token %d at place %d: the vocabulary ends at %d", (int)ids[i], i, V - 1);
-        return fm_fail(err, FM_ERR_INPUT, "read the text: %s: its tokenizer of %d entries made token %d, its vocabulary has %d",
+            return fm_fail(err, FM_ERR_USAGE, "feed: token %d at place %d: the vocabulary ends at %d", (int)ids[i], i,
+                           V - 1);
+        return fm_fail(err, FM_ERR_INPUT,
+                       "read the text: %s: its tokenizer of %d entries made token %d, its vocabulary has %d",
                        s->e->info->path, n_known, (int)ids[i], V);
     }
     if (n <= s->ctx - s->length) return FM_OK;

@@ -58,12 +58,8 @@ static bool next_field(struct message *m, struct field *f)
     *f = (struct field){.number = tag >> 3, .wire = (enum wire)(tag & 7)};
     const unsigned char *s;
     switch (f->wire) {
-    case WIRE_VARINT:
-        f->value = read_varint(m);
-        break;
-    case WIRE_64:
-        take(m, 8);
-        break;
+    case WIRE_VARINT: f->value = read_varint(m); break;
+    case WIRE_64: take(m, 8); break;
     case WIRE_32:
         if ((s = take(m, 4))) f->value = s[0] | (uint64_t)s[1] << 8 | (uint64_t)s[2] << 16 | (uint64_t)s[3] << 24;
         break;
@@ -72,8 +68,7 @@ static bool next_field(struct message *m, struct field *f)
         if ((s = take(m, n))) f->bytes = (struct message){s, s + n, false};
         break;
     }
-    default:
-        m->bad = true;
+    default: m->bad = true;
     }
     return !m->bad;
 }

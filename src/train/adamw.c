@@ -67,6 +67,7 @@ void fm_router_bias_update(const struct fm_config *cfg, struct fm_weights *w, co
     if (!cfg->router_bias || rate <= 0) return;
     for (int l = 0; l < cfg->L + cfg->n_mtp; l++) {
         struct fm_layer *layer = l < cfg->L ? &w->layers[l] : &w->mtp[l - cfg->L].layer;
-        if (fm_layer_is_moe(cfg, l) && layer->moe.bias.data) update_bias(&layer->moe, E, load + (size_t)l * (size_t)E, rate);
+        if (fm_layer_is_moe(cfg, l) && layer->moe.bias.data)
+            update_bias(&layer->moe, E, load + (size_t)l * (size_t)E, rate);
     }
 }

@@ -58,7 +58,8 @@ static enum fm_status write_array(struct blocks *b, const char *p, size_t n, str
     return FM_OK;
 }
 
-static enum fm_status write_head(struct fm_replace *f, const char *json, size_t n, uint64_t array_bytes, struct fm_error *err)
+static enum fm_status write_head(struct fm_replace *f, const char *json, size_t n, uint64_t array_bytes,
+                                 struct fm_error *err)
 {
     unsigned char fixed[FIXED];
     const uint32_t version = VERSION, json_bytes = (uint32_t)n;
@@ -72,8 +73,8 @@ static enum fm_status write_head(struct fm_replace *f, const char *json, size_t 
     return fm_replace_write(f, json, n, err);
 }
 
-static enum fm_status write_all(struct fm_replace *f, const char *json, size_t len, const struct fm_checkpoint_array *arrays, int n,
-                                struct fm_error *err)
+static enum fm_status write_all(struct fm_replace *f, const char *json, size_t len,
+                                const struct fm_checkpoint_array *arrays, int n, struct fm_error *err)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < n; i++) bytes += arrays[i].bytes;
@@ -169,7 +170,8 @@ static enum fm_status read_head(struct fm_checkpoint *k, struct fm_error *err)
 
 static enum fm_status check_length(const struct fm_checkpoint *k, struct fm_error *err)
 {
-    if (k->offset > k->file_bytes || k->array_bytes > k->file_bytes) return bad(k, "the file ends early", k->file_bytes, err);
+    if (k->offset > k->file_bytes || k->array_bytes > k->file_bytes)
+        return bad(k, "the file ends early", k->file_bytes, err);
     const uint64_t want = k->offset + k->array_bytes + (k->array_bytes + BLOCK - 1) / BLOCK * 8;
     if (want > k->file_bytes) return bad(k, "the file ends early", k->file_bytes, err);
     return want < k->file_bytes ? bad(k, "bytes behind the end", want, err) : FM_OK;
@@ -182,7 +184,8 @@ enum fm_status fm_checkpoint_open(struct fm_checkpoint *k, const char *path, str
     enum fm_status st = k->path ? FM_OK : fm_fail_memory(err, "checkpoint", strlen(path));
     if (st) goto out;
     k->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (k->fd < 0 || fstat(k->fd, &s)) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "read checkpoint: %s: %s", path, strerror(errno)));
+    if (k->fd < 0 || fstat(k->fd, &s))
+        FM_GOTO(fm_fail(err, FM_ERR_INPUT, "read checkpoint: %s: %s", path, strerror(errno)));
     if (!S_ISREG(s.st_mode)) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "read checkpoint: %s: is not a regular file", path));
     k->file_bytes = (uint64_t)s.st_size;
     FM_GOTO(read_head(k, err));
@@ -193,7 +196,8 @@ out:
 }
 
 /* One block into buf, verified. */
-static enum fm_status read_block(const struct fm_checkpoint *k, uint64_t index, char *buf, size_t *len, struct fm_error *err)
+static enum fm_status read_block(const struct fm_checkpoint *k, uint64_t index, char *buf, size_t *len,
+                                 struct fm_error *err)
 {
     const uint64_t start = index * BLOCK, at = k->offset + index * (BLOCK + 8), left = k->array_bytes - start;
     uint64_t sum;
@@ -203,7 +207,8 @@ static enum fm_status read_block(const struct fm_checkpoint *k, uint64_t index, 
     return fm_sum_of(BLOCK_SEED + index, buf, *len) == sum ? FM_OK : bad(k, "wrong checksum of the block", at, err);
 }
 
-enum fm_status fm_checkpoint_read(struct fm_checkpoint *k, const struct fm_checkpoint_array *arrays, int n, struct fm_error *err)
+enum fm_status fm_checkpoint_read(struct fm_checkpoint *k, const struct fm_checkpoint_array *arrays, int n,
+                                  struct fm_error *err)
 {
     char *buf = fm_malloc(BLOCK);
     if (!buf) return fm_fail_memory(err, "checkpoint block", BLOCK);

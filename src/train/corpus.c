@@ -61,7 +61,8 @@ static enum fm_status visit(struct finder *f, const struct stat *s, bool *again)
     for (int i = 0; i < f->n_seen; i++)
         if (f->seen[i].dev == s->st_dev && f->seen[i].ino == s->st_ino) return FM_OK;
     *again = false;
-    if (!grow((void **)&f->seen, f->n_seen, &f->cap_seen, sizeof *f->seen)) return fm_fail_memory(f->err, "corpus folders", 0);
+    if (!grow((void **)&f->seen, f->n_seen, &f->cap_seen, sizeof *f->seen))
+        return fm_fail_memory(f->err, "corpus folders", 0);
     f->seen[f->n_seen++] = (struct visited){s->st_dev, s->st_ino};
     return FM_OK;
 }
@@ -95,8 +96,8 @@ static enum fm_status add_file(struct finder *f, const char *path, bool named)
     }
     if (st) return st;
     if (c->n_files == MAX_FILES || bytes > MAX_TEXT - c->text_bound)
-        return fm_fail(f->err, FM_ERR_INPUT, "read corpus: %s: more than %d files or %llu bytes of text", path, MAX_FILES,
-                       (unsigned long long)MAX_TEXT);
+        return fm_fail(f->err, FM_ERR_INPUT, "read corpus: %s: more than %d files or %llu bytes of text", path,
+                       MAX_FILES, (unsigned long long)MAX_TEXT);
     if ((c->n_files & (c->n_files - 1)) == 0) { /* room doubles at powers of two */
         void *p = fm_realloc(c->files, (size_t)(c->n_files ? c->n_files * 2 : 1) * sizeof *c->files);
         if (!p) return fm_fail_memory(f->err, "corpus files", (size_t)c->n_files * 2 * sizeof *c->files);
@@ -219,7 +220,8 @@ static enum fm_status add_doc(struct fm_corpus *c, const char *p, size_t len, st
     size_t i = 0;
     while (i < len && (p[i] == '\n' || p[i] == '\r' || p[i] == ' ' || p[i] == '\t')) i++;
     if (i == len) return FM_OK;
-    if (!grow((void **)&c->docs, c->n_docs, &c->cap_docs, sizeof *c->docs)) return fm_fail_memory(err, "corpus documents", 0);
+    if (!grow((void **)&c->docs, c->n_docs, &c->cap_docs, sizeof *c->docs))
+        return fm_fail_memory(err, "corpus documents", 0);
     memmove(c->text + c->text_len, p, len);
     c->docs[c->n_docs++] = (struct fm_corpus_doc){c->text_len, len};
     c->text_len += len;
@@ -286,10 +288,13 @@ static enum fm_status no_text(const struct fm_corpus *c, const char *path, struc
 {
     struct stat s;
     if (stat(path, &s) == 0 && S_ISDIR(s.st_mode))
-        return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: no text in this folder (%d binary, %d hidden, %d other entries skipped)",
-                       path, c->binary, c->hidden, c->other + c->loops);
-    if (stat(path, &s) == 0 && s.st_size == 0) return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: the file is empty", path);
-    return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: holds no text (%s)", path, c->binary ? "it is binary" : "only blanks");
+        return fm_fail(err, FM_ERR_INPUT,
+                       "read corpus: %s: no text in this folder (%d binary, %d hidden, %d other entries skipped)", path,
+                       c->binary, c->hidden, c->other + c->loops);
+    if (stat(path, &s) == 0 && s.st_size == 0)
+        return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: the file is empty", path);
+    return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: holds no text (%s)", path,
+                   c->binary ? "it is binary" : "only blanks");
 }
 
 enum fm_status fm_corpus_load(struct fm_corpus *c, const char *const *paths, int n_paths, struct fm_error *err)

@@ -39,12 +39,14 @@ struct fm_corpus {
 
 /* List files.  A path that is missing, not readable, or a folder without any candidate: FM_ERR_INPUT naming it.
  * *c is filled from nothing; release it in every case. */
-enum fm_status fm_corpus_find(struct fm_corpus *c, const char *const *paths, int n_paths, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_corpus_find(struct fm_corpus *c, const char *const *paths, int n_paths,
+                              struct fm_error *err) FM_MUST_USE;
 /* A number that changes when any byte of any file does, or their order; paths do not count.  Reads the files. */
 enum fm_status fm_corpus_identity(const struct fm_corpus *c, uint64_t *identity, struct fm_error *err) FM_MUST_USE;
 /* Read and unpack (.zst through libzstd, .tar, .tar.zst).  A path that gave no document, or a damaged archive:
  * FM_ERR_INPUT naming it.  paths as in find. */
-enum fm_status fm_corpus_load(struct fm_corpus *c, const char *const *paths, int n_paths, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_corpus_load(struct fm_corpus *c, const char *const *paths, int n_paths,
+                              struct fm_error *err) FM_MUST_USE;
 void fm_corpus_release(struct fm_corpus *c);
 
 /* Text by our measure: no NUL, and at most one byte in ten that is not valid UTF-8 (a Latin-1 text passes, a JPEG or
@@ -56,7 +58,8 @@ int fm_corpus_is_text(const char *p, size_t n);
 /* Upper bound of the text in a file, without unpacking where the container says it. */
 enum fm_status fm_corpus_file_bound(const char *path, uint64_t *bytes, struct fm_error *err) FM_MUST_USE;
 /* Unpacked contents of a file into dst[cap]; *len <= cap.  A file that grew since find is cut at cap. */
-enum fm_status fm_corpus_file_read(const char *path, char *dst, size_t cap, size_t *len, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_corpus_file_read(const char *path, char *dst, size_t cap, size_t *len,
+                                   struct fm_error *err) FM_MUST_USE;
 int fm_corpus_is_tar(const char *path);
 /* One member of the tar archive data[n]: *offset moves on; *member, *size: its contents; name[256].
  * *size SIZE_MAX: the end.  FM_ERR_INPUT naming where (path) and the byte. */

@@ -18,7 +18,8 @@ static enum fm_status zstd_fail(const char *path, const char *why, size_t at, st
 }
 
 /* Unpack m into dst[cap], or with dst NULL only count.  *len: bytes produced, at most cap. */
-static enum fm_status unpack(const char *path, const struct fm_map *m, char *dst, size_t cap, size_t *len, struct fm_error *err)
+static enum fm_status unpack(const char *path, const struct fm_map *m, char *dst, size_t cap, size_t *len,
+                             struct fm_error *err)
 {
     ZSTD_DStream *z = ZSTD_createDStream();
     char *scratch = dst ? NULL : fm_malloc(COUNT_BUFFER);
@@ -26,7 +27,8 @@ static enum fm_status unpack(const char *path, const struct fm_map *m, char *dst
     ZSTD_inBuffer in = {m->data, m->size, 0};
     size_t made = 0, rc = 0;
     while (!st && in.pos < in.size && made < cap) {
-        ZSTD_outBuffer out = dst ? (ZSTD_outBuffer){dst + made, cap - made, 0} : (ZSTD_outBuffer){scratch, COUNT_BUFFER, 0};
+        ZSTD_outBuffer out =
+            dst ? (ZSTD_outBuffer){dst + made, cap - made, 0} : (ZSTD_outBuffer){scratch, COUNT_BUFFER, 0};
         rc = ZSTD_decompressStream(z, &out, &in);
         if (ZSTD_isError(rc)) st = zstd_fail(path, ZSTD_getErrorName(rc), in.pos, err);
         made += out.pos;
@@ -121,8 +123,8 @@ static bool all_zero(const char *h)
 /* Types '0' and NUL are files; folders, links and the extension records x, g, L, K carry no text. */
 static bool is_file(char type) { return type == '0' || type == 0 || type == '7'; }
 
-enum fm_status fm_corpus_tar_next(const char *where, const char *data, size_t n, size_t *offset, char *name, const char **member,
-                                  size_t *size, struct fm_error *err)
+enum fm_status fm_corpus_tar_next(const char *where, const char *data, size_t n, size_t *offset, char *name,
+                                  const char **member, size_t *size, struct fm_error *err)
 {
     for (;;) {
         const char *h = data + *offset;
@@ -135,7 +137,8 @@ enum fm_status fm_corpus_tar_next(const char *where, const char *data, size_t n,
             return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: tar: bad header at byte %zu", where, *offset);
         const size_t left = n - *offset - TAR_BLOCK;
         if (bytes > left)
-            return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: tar: member at byte %zu ends outside the file", where, *offset);
+            return fm_fail(err, FM_ERR_INPUT, "read corpus: %s: tar: member at byte %zu ends outside the file", where,
+                           *offset);
         const size_t padded = (bytes + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
         *offset += TAR_BLOCK + (padded < left ? padded : left);
         if (!is_file(h[156])) continue;

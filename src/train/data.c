@@ -6,8 +6,8 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-enum fm_status fm_data_init(struct fm_data *d, const struct fm_tokens *tokens, int seq, int extra, double val_fraction, uint64_t seed,
-                            struct fm_error *err)
+enum fm_status fm_data_init(struct fm_data *d, const struct fm_tokens *tokens, int seq, int extra, double val_fraction,
+                            uint64_t seed, struct fm_error *err)
 {
     struct fm_data r = {.tokens = tokens, .seq = seq, .extra = extra, .seed = seed, .order_epoch = -1};
     const uint64_t s = (uint64_t)seq, e = (uint64_t)extra, n = tokens->n;
@@ -18,9 +18,10 @@ enum fm_status fm_data_init(struct fm_data *d, const struct fm_tokens *tokens, i
     r.val_start = r.n_val ? n - e - (uint64_t)r.n_val * s : n;
     r.n_train = r.val_start;
     if (r.n_train < s + e || r.n_train / s > UINT32_MAX)
-        return fm_fail(err, FM_ERR_INPUT,
-                       "read corpus: %llu tokens for training: one sequence of %d tokens needs %llu; add text or choose shorter sequences",
-                       (unsigned long long)r.n_train, seq, (unsigned long long)(s + e));
+        return fm_fail(
+            err, FM_ERR_INPUT,
+            "read corpus: %llu tokens for training: one sequence of %d tokens needs %llu; add text or choose shorter sequences",
+            (unsigned long long)r.n_train, seq, (unsigned long long)(s + e));
     r.order = fm_malloc((size_t)(r.n_train / s) * sizeof *r.order);
     if (!r.order) return fm_fail_memory(err, "order of windows", (r.n_train / s) * sizeof *r.order);
     *d = r;
@@ -39,7 +40,8 @@ static void shuffle(struct fm_data *d)
     struct fm_rng rng;
     fm_rng_init(&rng, d->seed * 0x9E3779B97F4A7C15u + (uint64_t)d->cursor.epoch);
     const uint64_t room = d->n_train - (uint64_t)d->extra, seq = (uint64_t)d->seq;
-    const uint64_t most = room % seq + (room >= 2 * seq ? seq : 1); /* a shift may cost one window, but not the only one */
+    const uint64_t most =
+        room % seq + (room >= 2 * seq ? seq : 1); /* a shift may cost one window, but not the only one */
     d->shift = fm_rng_below(&rng, most < seq ? most : seq);
     d->n_order = (int64_t)((room - d->shift) / seq);
     for (int64_t i = 0; i < d->n_order; i++) d->order[i] = (uint32_t)i;

@@ -20,7 +20,7 @@ struct fm_data {
     uint64_t seed;
     uint64_t n_train; /* tokens before val_start     */
     uint64_t val_start;
-    int64_t n_val;    /* whole windows of validation */
+    int64_t n_val; /* whole windows of validation */
     struct fm_cursor cursor;
     /* of the epoch that order was made for */
     int64_t order_epoch, n_order;
@@ -29,13 +29,16 @@ struct fm_data {
 };
 
 /* tokens must outlive d.  FM_ERR_INPUT when there is not one window to train on. */
-enum fm_status fm_data_init(struct fm_data *d, const struct fm_tokens *tokens, int seq, int extra, double val_fraction, uint64_t seed,
-                            struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_data_init(struct fm_data *d, const struct fm_tokens *tokens, int seq, int extra, double val_fraction,
+                            uint64_t seed, struct fm_error *err) FM_MUST_USE;
 void fm_data_release(struct fm_data *d);
 /* First token of the next training window; moves the cursor. */
 uint64_t fm_data_next(struct fm_data *d);
 /* First token of validation window i < n_val. */
-static inline uint64_t fm_data_val(const struct fm_data *d, int64_t i) { return d->val_start + (uint64_t)i * (uint64_t)d->seq; }
+static inline uint64_t fm_data_val(const struct fm_data *d, int64_t i)
+{
+    return d->val_start + (uint64_t)i * (uint64_t)d->seq;
+}
 /* Windows of the current epoch. */
 int64_t fm_data_epoch_windows(struct fm_data *d);
 

@@ -19,7 +19,8 @@ static enum fm_status add_text(void *arg, struct fm_writer *w, struct fm_error *
 }
 
 /* tokenizer.json is copied byte for byte: rewriting could only lose something. */
-static enum fm_status copy_tokenizer(const struct fm_tokenizer *tk, const char *from, const char *folder, struct fm_error *err)
+static enum fm_status copy_tokenizer(const struct fm_tokenizer *tk, const char *from, const char *folder,
+                                     struct fm_error *err)
 {
     struct fm_buf text = {0}, path = {0};
     enum fm_status st = fm_buf_read_file(&text, from, (size_t)1 << 30, err);
@@ -35,8 +36,8 @@ static enum fm_status copy_tokenizer(const struct fm_tokenizer *tk, const char *
     return st;
 }
 
-enum fm_status fm_export_weights(const struct fm_config *cfg, struct fm_weights *w, const char *tokenizer, const char *to,
-                                 const char *format, const char *name, bool without_mtp,
+enum fm_status fm_export_weights(const struct fm_config *cfg, struct fm_weights *w, const char *tokenizer,
+                                 const char *to, const char *format, const char *name, bool without_mtp,
                                  struct fm_error *err)
 {
     const enum fm_fmt fmt = fm_format_by_name(format ? format : "F32");
@@ -44,8 +45,8 @@ enum fm_status fm_export_weights(const struct fm_config *cfg, struct fm_weights 
         return fm_fail(err, FM_ERR_USAGE, "export: format: '%s' cannot be written", format);
     struct fm_tokenizer *tk = NULL;
     FM_TRY(fm_tokenizer_open(tokenizer, NULL, &tk, err));
-    const struct fm_convert o = {.fmt = fmt, .add_text = is_gguf(to) ? add_text : NULL, .arg = tk, .name = name,
-                                 .without_mtp = without_mtp};
+    const struct fm_convert o = {
+        .fmt = fmt, .add_text = is_gguf(to) ? add_text : NULL, .arg = tk, .name = name, .without_mtp = without_mtp};
     enum fm_status st = fm_model_write(cfg, w, to, &o, err);
     if (!st && !is_gguf(to)) st = copy_tokenizer(tk, tokenizer, to, err);
     fm_tokenizer_close(tk);

@@ -15,9 +15,9 @@ struct fm_params {
     struct fm_binding *list;  /* of w, in the family's order */
     struct fm_binding *dlist; /* of dw, same order           */
     int n;
-    size_t *at;               /* [n] first float of each tensor */
+    size_t *at; /* [n] first float of each tensor */
     size_t n_decay, n_trained, n_all;
-    float *p, *g, *m, *v;     /* [n_all] each after alloc */
+    float *p, *g, *m, *v; /* [n_all] each after alloc */
 };
 
 /* Shapes and layout only: the weights point at addresses that must not be touched (dry runs may be made). */

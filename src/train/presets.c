@@ -56,13 +56,15 @@ static json_t *llama(const struct fm_preset_row *p)
 
 static json_t *deepseek(const struct fm_preset_row *p)
 {
-    json_t *j = json_pack("{s:s, s:i, s:o, s:i, s:i, s:i, s:i, s:i}", "model_type", "deepseek_v3", "num_key_value_heads", p->H,
-                          "q_lora_rank", p->Rq ? json_integer(p->Rq) : json_null(), "kv_lora_rank", p->Rkv, "qk_nope_head_dim", p->Dn, "qk_rope_head_dim", p->Dr,
-                          "v_head_dim", p->Dv, "num_nextn_predict_layers", p->n_mtp);
-    json_t *moe = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:s, s:s}", "n_routed_experts", p->E, "num_experts_per_tok",
-                            p->K, "moe_intermediate_size", p->Fe, "n_shared_experts", p->n_shared, "first_k_dense_replace",
-                            p->n_dense, "n_group", 1, "topk_group", 1, "norm_topk_prob", 1, "routed_scaling_factor",
-                            p->routed_scale, "scoring_func", "sigmoid", "topk_method", "noaux_tc");
+    json_t *j =
+        json_pack("{s:s, s:i, s:o, s:i, s:i, s:i, s:i, s:i}", "model_type", "deepseek_v3", "num_key_value_heads", p->H,
+                  "q_lora_rank", p->Rq ? json_integer(p->Rq) : json_null(), "kv_lora_rank", p->Rkv, "qk_nope_head_dim",
+                  p->Dn, "qk_rope_head_dim", p->Dr, "v_head_dim", p->Dv, "num_nextn_predict_layers", p->n_mtp);
+    json_t *moe =
+        json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:s, s:s}", "n_routed_experts", p->E,
+                  "num_experts_per_tok", p->K, "moe_intermediate_size", p->Fe, "n_shared_experts", p->n_shared,
+                  "first_k_dense_replace", p->n_dense, "n_group", 1, "topk_group", 1, "norm_topk_prob", 1,
+                  "routed_scaling_factor", p->routed_scale, "scoring_func", "sigmoid", "topk_method", "noaux_tc");
     const int failed = json_object_update_missing(j, moe);
     json_decref(moe);
     if (!failed) return j;
@@ -73,10 +75,10 @@ static json_t *deepseek(const struct fm_preset_row *p)
 json_t *fm_preset_config(const struct fm_preset_row *p, int V)
 {
     json_t *j = p->Hkv ? llama(p) : deepseek(p);
-    json_t *all = json_pack("{s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:b, s:i, s:s}", "vocab_size", V, "hidden_size", p->D,
-                            "num_hidden_layers", p->L, "intermediate_size", p->F, "num_attention_heads", p->H, "rms_norm_eps", 1e-6,
-                            "initializer_range", 0.02, "rope_theta", 1e4, "tie_word_embeddings", p->tied,
-                            "max_position_embeddings", p->seq, "hidden_act", "silu");
+    json_t *all = json_pack("{s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:b, s:i, s:s}", "vocab_size", V, "hidden_size",
+                            p->D, "num_hidden_layers", p->L, "intermediate_size", p->F, "num_attention_heads", p->H,
+                            "rms_norm_eps", 1e-6, "initializer_range", 0.02, "rope_theta", 1e4, "tie_word_embeddings",
+                            p->tied, "max_position_embeddings", p->seq, "hidden_act", "silu");
     const int failed = json_object_update_missing(j, all);
     json_decref(all);
     if (!failed) return j;

@@ -9,9 +9,9 @@ struct fm_preset_row {
     const char *name, *summary;
     /* shape letters as in nn/nn.h */
     int V, D, L, F, H;
-    int Hkv;                               /* dense attention (llama); 0: latent attention (deepseek_v3) */
-    int Rq, Rkv, Dn, Dr, Dv;               /* latent attention; Rq 0: plain q (llama.cpp wants low rank) */
-    int E, K, Fe, n_shared, n_dense, n_mtp;/* experts of width Fe; shared ones of the same  */
+    int Hkv;                                /* dense attention (llama); 0: latent attention (deepseek_v3) */
+    int Rq, Rkv, Dn, Dr, Dv;                /* latent attention; Rq 0: plain q (llama.cpp wants low rank) */
+    int E, K, Fe, n_shared, n_dense, n_mtp; /* experts of width Fe; shared ones of the same  */
     double routed_scale;
     bool tied;
     /* how it is trained unless told otherwise */

@@ -16,6 +16,7 @@ static const struct setting {
     enum type type;
     double min, max;
 } settings[] = {
+/* clang-format off */
 #define ROW(field, type, min, max) {#field, offsetof(struct fm_train_options, field), type, min, max}
     ROW(steps, INT64, 0, 1e12),
     ROW(minutes, DOUBLE, 0, 1e7),
@@ -40,6 +41,7 @@ static const struct setting {
     ROW(val_fraction, FLOAT, 0, 0.5),
     ROW(seed, INT64, -1e19, 1e19),
 #undef ROW
+    /* clang-format on */
 };
 enum { N_SETTINGS = sizeof settings / sizeof *settings };
 _Static_assert(sizeof(enum fm_schedule) == sizeof(int), "schedule is read as an int");
@@ -93,7 +95,8 @@ enum fm_status fm_settings_check(const struct fm_train_options *o, struct fm_err
         if (!(v >= s->min && v <= s->max))
             return fm_fail(err, FM_ERR_USAGE, "train: %s: %g is not within %g … %g", s->key, v, s->min, s->max);
     }
-    if (o->warmup + o->decay > 1) return fm_fail(err, FM_ERR_USAGE, "train: warmup, decay: together more than the whole run");
+    if (o->warmup + o->decay > 1)
+        return fm_fail(err, FM_ERR_USAGE, "train: warmup, decay: together more than the whole run");
     if (o->eval_every < 0 || o->save_every < 0 || o->log_every < 0)
         return fm_fail(err, FM_ERR_USAGE, "train: eval_every, save_every, log_every: must not be negative");
     return FM_OK;

@@ -4,8 +4,8 @@
 #include "train/corpus.h"
 #include "train/trainer.h"
 
-static enum fm_status learn(const struct fm_text_train_options *o, const struct fm_corpus *c, const char *out_path, int *vocab,
-                            struct fm_error *err)
+static enum fm_status learn(const struct fm_text_train_options *o, const struct fm_corpus *c, const char *out_path,
+                            int *vocab, struct fm_error *err)
 {
     static const char *const specials[] = {FM_CORPUS_SEPARATOR};
     const struct fm_bpe_train p = {.text = c->text,
@@ -25,8 +25,8 @@ static enum fm_status learn(const struct fm_text_train_options *o, const struct 
     return st;
 }
 
-enum fm_status fm_text_train(const struct fm_text_train_options *o, const char *out_path, struct fm_text_train_result *r,
-                             struct fm_error *err)
+enum fm_status fm_text_train(const struct fm_text_train_options *o, const char *out_path,
+                             struct fm_text_train_result *r, struct fm_error *err)
 {
     struct fm_corpus c;
     struct fm_text_train_result result = {0};

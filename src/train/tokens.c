@@ -41,7 +41,8 @@ static enum fm_status check(const struct fm_tokens *t, const char *path, struct 
     else if (fm_sum_of(SUM_SEED, m->data, m->size - 8) != t->sum)
         why = "wrong checksum", at = m->size - 8;
     for (uint64_t i = 0; !why && i < t->n; i++)
-        if (fm_tokens_at(t, i) < 0 || fm_tokens_at(t, i) >= t->vocab) why = "id out of range", at = HEADER + i * (unsigned)t->width;
+        if (fm_tokens_at(t, i) < 0 || fm_tokens_at(t, i) >= t->vocab)
+            why = "id out of range", at = HEADER + i * (unsigned)t->width;
     return why ? fm_fail(err, FM_ERR_INPUT, "read tokens: %s: %s at byte %zu", path, why, at) : FM_OK;
 }
 
@@ -120,7 +121,8 @@ static size_t cut_at(const char *p, size_t n, bool may_cut)
 {
     if (!may_cut) return n;
     for (size_t i = PIECE_BYTES; i + 1 < n; i++)
-        if (p[i] == '\n' && letter(p[i + 1]) && (unsigned char)p[i - 1] > ' ' && (unsigned char)p[i - 1] < 0x7F) return i + 1;
+        if (p[i] == '\n' && letter(p[i + 1]) && (unsigned char)p[i - 1] > ' ' && (unsigned char)p[i - 1] < 0x7F)
+            return i + 1;
     return n;
 }
 
@@ -150,7 +152,8 @@ static enum fm_status flush(struct encoder *w, int n, struct fm_pool *pool, stru
     return st;
 }
 
-static enum fm_status encode_docs(struct encoder *w, const struct fm_corpus *c, struct fm_pool *pool, struct fm_error *err)
+static enum fm_status encode_docs(struct encoder *w, const struct fm_corpus *c, struct fm_pool *pool,
+                                  struct fm_error *err)
 {
     int n = 0;
     for (int d = 0; d < c->n_docs; d++) {
@@ -168,7 +171,8 @@ static enum fm_status encode_docs(struct encoder *w, const struct fm_corpus *c, 
     return write_ids(w, &w->e->eot, 1, err);
 }
 
-static enum fm_status write_file(struct encoder *w, const struct fm_corpus *c, struct fm_pool *pool, struct fm_error *err)
+static enum fm_status write_file(struct encoder *w, const struct fm_corpus *c, struct fm_pool *pool,
+                                 struct fm_error *err)
 {
     unsigned char header[HEADER] = {0}, trailer[TRAILER];
     const int vocab = fm_tokenizer_size(w->e->tokenizer);
@@ -187,8 +191,8 @@ static enum fm_status write_file(struct encoder *w, const struct fm_corpus *c, s
     return fm_replace_write(&w->file, trailer + 8, 8, err);
 }
 
-enum fm_status fm_tokens_write(const struct fm_tokens_encode *e, const struct fm_corpus *c, struct fm_pool *pool, const char *path,
-                               struct fm_error *err)
+enum fm_status fm_tokens_write(const struct fm_tokens_encode *e, const struct fm_corpus *c, struct fm_pool *pool,
+                               const char *path, struct fm_error *err)
 {
     struct encoder *w = fm_calloc(1, sizeof *w);
     unsigned char *out = fm_malloc(OUT_IDS * 4);

@@ -39,7 +39,8 @@ static void add_loads(struct fm_buf *b, const struct fm_config *cfg, const int64
         for (int e = 0; e < E; e++) total += x[e];
         fm_buf_str(b, first ? "[" : ",[");
         first = 0;
-        for (int e = 0; e < E; e++) fm_buf_printf(b, e ? ",%.3f" : "%.3f", total ? (double)x[e] * E / (double)total : 0);
+        for (int e = 0; e < E; e++)
+            fm_buf_printf(b, e ? ",%.3f" : "%.3f", total ? (double)x[e] * E / (double)total : 0);
         fm_buf_char(b, ']');
     }
     fm_buf_char(b, ']');
@@ -57,12 +58,12 @@ static enum fm_status append(struct fm_train_log_file *f, const char *p, size_t 
     return FM_OK;
 }
 
-enum fm_status fm_train_log_write(struct fm_train_log_file *f, const struct fm_train_log *l, const struct fm_config *cfg,
-                                  const int64_t *load, struct fm_error *err)
+enum fm_status fm_train_log_write(struct fm_train_log_file *f, const struct fm_train_log *l,
+                                  const struct fm_config *cfg, const int64_t *load, struct fm_error *err)
 {
     struct fm_buf b = {0};
-    fm_buf_printf(&b, "{\"step\":%lld,\"steps_total\":%lld,\"tokens\":%lld", (long long)l->step, (long long)l->steps_total,
-                  (long long)l->tokens);
+    fm_buf_printf(&b, "{\"step\":%lld,\"steps_total\":%lld,\"tokens\":%lld", (long long)l->step,
+                  (long long)l->steps_total, (long long)l->tokens);
     add_number(&b, "loss", l->loss);
     add_number(&b, "mtp_loss", l->mtp_loss);
     add_number(&b, "balance_loss", l->balance_loss);
@@ -114,7 +115,8 @@ static enum fm_status cut_log(const char *path, int64_t keep, struct fm_error *e
     enum fm_status st = fm_buf_read_file(&in, path, MAX_LOG, err);
     if (!st) {
         filter(&in, keep, &out);
-        st = out.failed ? fm_fail_memory(err, path, in.len) : fm_write_file(path, out.len ? out.data : "", out.len, err);
+        st =
+            out.failed ? fm_fail_memory(err, path, in.len) : fm_write_file(path, out.len ? out.data : "", out.len, err);
     }
     fm_buf_release(&in);
     fm_buf_release(&out);
@@ -148,7 +150,8 @@ bool fm_train_log_has_eval(const char *path, int64_t step)
     struct fm_buf in = {0};
     bool found = false;
     if (!fm_buf_read_file(&in, path, MAX_LOG, NULL))
-        for (char *p = in.data, *end; p && !found && (end = memchr(p, '\n', in.len - (size_t)(p - in.data))); p = end + 1) {
+        for (char *p = in.data, *end; p && !found && (end = memchr(p, '\n', in.len - (size_t)(p - in.data)));
+             p = end + 1) {
             json_t *j = parse_line(p, (size_t)(end - p));
             found = j && fm_json_int(j, "step", -1) == step && strcmp(fm_json_str(j, "event", ""), "eval") == 0;
             json_decref(j);

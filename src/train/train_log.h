@@ -16,10 +16,11 @@ struct fm_train_log_file {
 };
 
 /* Open for appending.  keep_step < 0: start anew; else lines of later steps, and a line cut by a kill, are dropped. */
-enum fm_status fm_train_log_open(struct fm_train_log_file *f, const char *path, int64_t keep_step, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_train_log_open(struct fm_train_log_file *f, const char *path, int64_t keep_step,
+                                 struct fm_error *err) FM_MUST_USE;
 /* load: NULL or [(L + n_mtp)·E] counts. */
-enum fm_status fm_train_log_write(struct fm_train_log_file *f, const struct fm_train_log *line, const struct fm_config *cfg,
-                                  const int64_t *load, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_train_log_write(struct fm_train_log_file *f, const struct fm_train_log *line,
+                                  const struct fm_config *cfg, const int64_t *load, struct fm_error *err) FM_MUST_USE;
 void fm_train_log_close(struct fm_train_log_file *f);
 /* Does the log at path hold the evaluation of this step? */
 bool fm_train_log_has_eval(const char *path, int64_t step);

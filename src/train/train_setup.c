@@ -1,7 +1,7 @@
 /* From options to a run that is ready to step: shape, text, plan, memory. */
 #include <errno.h>
-#include <math.h>
 #include <malloc.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -77,7 +77,9 @@ static enum fm_status read_shape(struct fm_trainer *t, int V, int eot, struct fm
 static enum fm_status new_run(struct fm_trainer *t, struct fm_error *err)
 {
     struct fm_train_options *o = &t->o;
-    if (!o->preset == !o->config) return fm_fail(err, FM_ERR_USAGE, "train: give either a preset or a config, not %s", o->preset ? "both" : "none");
+    if (!o->preset == !o->config)
+        return fm_fail(err, FM_ERR_USAGE, "train: give either a preset or a config, not %s",
+                       o->preset ? "both" : "none");
     const struct fm_preset_row *p = o->preset ? fm_preset_find(o->preset) : NULL;
     if (o->preset && !p) {
         (void)fm_fail(err, FM_ERR_USAGE, "train: preset '%.80s': there is none of that name", o->preset);
@@ -125,7 +127,8 @@ enum fm_status fm_trainer_configure(struct fm_trainer *t, struct fm_checkpoint *
 /* ---- memory plan ---- */
 
 /* Run a step of micro sequences with every op off, counting. */
-static enum fm_status dry_step(const struct fm_trainer *t, const struct fm_params *p, int micro, size_t *bytes, struct fm_error *err)
+static enum fm_status dry_step(const struct fm_trainer *t, const struct fm_params *p, int micro, size_t *bytes,
+                               struct fm_error *err)
 {
     struct fm_arena dry;
     struct fm_seq *seqs = fm_calloc((size_t)micro, sizeof *seqs);
@@ -134,10 +137,13 @@ static enum fm_status dry_step(const struct fm_trainer *t, const struct fm_param
     if (!st) {
         fm_arena_init_dry(&dry, "training step");
         struct fm_ctx c = {.op = &fm_ops_dry, .grad = &fm_ops_grad_dry, .arena = &dry};
-        for (int s = 0; s < micro; s++) seqs[s] = (struct fm_seq){.row0 = s * t->o.seq, .n = t->o.seq, .segment_n = t->o.seq};
+        for (int s = 0; s < micro; s++)
+            seqs[s] = (struct fm_seq){.row0 = s * t->o.seq, .n = t->o.seq, .segment_n = t->o.seq};
         const struct fm_batch b = {.T = micro * t->o.seq, .n_seqs = micro, .seqs = seqs};
         static const int32_t never_read;
-        struct fm_step step = {.target = &never_read, .next = t->extra > 1 ? &never_read : NULL, .target2 = &never_read,
+        struct fm_step step = {.target = &never_read,
+                               .next = t->extra > 1 ? &never_read : NULL,
+                               .target2 = &never_read,
                                .balance_alpha = (double)t->o.balance_weight};
         struct fm_weights dw = p->dw;
         fm_model_step(&c, &p->cfg, &p->w, &dw, freq, &b, &step);
@@ -223,8 +229,13 @@ static enum fm_status sum_of_file(const char *path, uint64_t *sum, struct fm_err
 static enum fm_status learn_tokenizer(struct fm_trainer *t, struct fm_error *err)
 {
     static const char *const specials[] = {FM_CORPUS_SEPARATOR};
-    const struct fm_bpe_train p = {.text = t->corpus.text, .n = t->corpus.text_len, .n_vocab = t->o.vocab, .pre = "smollm",
-                                   .specials = specials, .n_specials = 1, .threads = t->o.threads};
+    const struct fm_bpe_train p = {.text = t->corpus.text,
+                                   .n = t->corpus.text_len,
+                                   .n_vocab = t->o.vocab,
+                                   .pre = "smollm",
+                                   .specials = specials,
+                                   .n_specials = 1,
+                                   .threads = t->o.threads};
     struct fm_tokenizer *tk = NULL;
     FM_TRY(fm_tokenizer_train(&p, &tk, err));
     enum fm_status st = fm_tokenizer_write_json(tk, fm_trainer_path(t, "tokenizer.json"), err);
@@ -257,7 +268,8 @@ static enum fm_status load_corpus(struct fm_trainer *t, struct fm_error *err)
     struct fm_corpus *c = &t->corpus;
     if (c->text) return FM_OK;
     FM_TRY(fm_corpus_load(c, t->o.paths, t->o.n_paths, err));
-    fm_log(FM_LOG_INFO, "corpus: %llu text files, %d documents, %zu bytes; skipped %d binary, %d hidden, %d linked twice, %d other",
+    fm_log(FM_LOG_INFO,
+           "corpus: %llu text files, %d documents, %zu bytes; skipped %d binary, %d hidden, %d linked twice, %d other",
            (unsigned long long)c->text_files, c->n_docs, c->text_len, c->binary, c->hidden, c->loops, c->other);
     return FM_OK;
 }
@@ -271,8 +283,12 @@ static int32_t separator_of(const struct fm_tokenizer *tk)
 
 static enum fm_status encode(struct fm_trainer *t, const struct fm_tokenizer *tk, int32_t eot, struct fm_error *err)
 {
-    const struct fm_tokens_encode e = {.tokenizer = tk, .eot = eot, .tokenizer_sum = t->tokenizer_sum, .corpus_sum = t->corpus_sum,
-                                       .cut = !t->o.tokenizer, .stop = t->o.stop};
+    const struct fm_tokens_encode e = {.tokenizer = tk,
+                                       .eot = eot,
+                                       .tokenizer_sum = t->tokenizer_sum,
+                                       .corpus_sum = t->corpus_sum,
+                                       .cut = !t->o.tokenizer,
+                                       .stop = t->o.stop};
     FM_TRY(load_corpus(t, err));
     FM_TRY(fm_tokens_write(&e, &t->corpus, t->pool, fm_trainer_path(t, "tokens.bin"), err));
     return fm_tokens_open(&t->tokens, fm_trainer_path(t, "tokens.bin"), err);
@@ -297,7 +313,8 @@ static enum fm_status get_tokens(struct fm_trainer *t, const struct fm_tokenizer
 }
 
 /* Text length of each id, for bits per byte: a separator is no text. */
-static enum fm_status measure_tokens(struct fm_trainer *t, const struct fm_tokenizer *tk, int32_t eot, struct fm_error *err)
+static enum fm_status measure_tokens(struct fm_trainer *t, const struct fm_tokenizer *tk, int32_t eot,
+                                     struct fm_error *err)
 {
     struct fm_buf b = {0};
     t->token_bytes = fm_calloc((size_t)t->cfg.V, sizeof *t->token_bytes);
@@ -336,9 +353,11 @@ enum fm_status fm_trainer_prepare_text(struct fm_trainer *t, struct fm_error *er
     FM_GOTO(fm_tokenizer_open(fm_trainer_path(t, "tokenizer.json"), NULL, &tk, err));
     const int32_t eot = separator_of(tk);
     if (eot < 0) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "train: %s: has no token that ends a text", t->path));
-    if (!t->o.resume) FM_GOTO(read_shape(t, fm_tokenizer_size(tk), eot, err)); /* the vocabulary may be smaller than asked for */
+    if (!t->o.resume)
+        FM_GOTO(read_shape(t, fm_tokenizer_size(tk), eot, err)); /* the vocabulary may be smaller than asked for */
     FM_GOTO(get_tokens(t, tk, eot, err));
-    if (t->tokens.vocab > t->cfg.V) FM_GOTO(fm_fail(err, FM_ERR_INPUT, "train: %s: ids outside the model's vocabulary", t->path));
+    if (t->tokens.vocab > t->cfg.V)
+        FM_GOTO(fm_fail(err, FM_ERR_INPUT, "train: %s: ids outside the model's vocabulary", t->path));
     FM_GOTO(measure_tokens(t, tk, eot, err));
     const struct fm_cursor cursor = t->data.cursor;
     FM_GOTO(fm_data_init(&t->data, &t->tokens, t->o.seq, t->extra, (double)t->o.val_fraction, t->o.seed, err));
@@ -382,7 +401,8 @@ enum fm_status fm_trainer_allocate(struct fm_trainer *t, struct fm_error *err)
     fm_rope_frequencies(&t->cfg, t->rope_freq);
     fm_model_count(&t->cfg, t->o.seq, &counts);
     t->flops_per_token = counts.train_flops_per_token;
-    t->ctx = (struct fm_ctx){.op = &fm_ops_cpu, .grad = &fm_ops_grad_cpu, .arena = &t->arena, .pool = t->pool, .backend = t->backend};
+    t->ctx = (struct fm_ctx){
+        .op = &fm_ops_cpu, .grad = &fm_ops_grad_cpu, .arena = &t->arena, .pool = t->pool, .backend = t->backend};
     return FM_OK;
 }
 
@@ -396,8 +416,8 @@ void fm_trainer_release(struct fm_trainer *t)
     fm_arena_release(&t->arena);
     fm_cpu_backend_free(t->backend);
     fm_pool_free(t->pool);
-    void *const tables[] = {t->ids, t->pos, t->target, t->target2, t->seqs, t->starts, t->load, t->load_sum,
-                            t->load_line, t->rope_freq, t->token_bytes};
+    void *const tables[] = {t->ids,  t->pos,      t->target,    t->target2,   t->seqs,       t->starts,
+                            t->load, t->load_sum, t->load_line, t->rope_freq, t->token_bytes};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) fm_free(tables[i]);
     fm_free(t->dir);
     fm_free(t->path);

@@ -29,15 +29,17 @@ static enum fm_status check_ctx(const struct fm_trainer *t, struct fm_error *err
 }
 
 /* What went wrong, where: the step, and the first token of every sequence that was in it. */
-static enum fm_status not_finite(const struct fm_trainer *t, const char *what, double value, const uint64_t *starts, int n,
-                                 struct fm_error *err)
+static enum fm_status not_finite(const struct fm_trainer *t, const char *what, double value, const uint64_t *starts,
+                                 int n, struct fm_error *err)
 {
     struct fm_buf list = {0};
     for (int i = 0; i < n && i < 6; i++) fm_buf_printf(&list, i ? ", %llu" : "%llu", (unsigned long long)starts[i]);
     if (n > 6) fm_buf_str(&list, ", …");
     (void)fm_fail(err, FM_ERR_FAILED, "train: step %lld: %s is %g; sequences start at tokens %s of the corpus",
                   (long long)t->step + 1, what, value, list.data ? list.data : "?");
-    fm_hint(err, "the last checkpoint is kept; resume from it with a lower learning rate in a new run, or look at that text");
+    fm_hint(
+        err,
+        "the last checkpoint is kept; resume from it with a lower learning rate in a new run, or look at that text");
     fm_buf_release(&list);
     return FM_ERR_FAILED;
 }

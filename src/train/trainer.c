@@ -190,9 +190,16 @@ static void init(struct fm_trainer *t, const struct fm_train_options *o)
 {
     *t = (struct fm_trainer){.o = *o, .log.fd = -1, .started = fm_trainer_clock()};
     t->val_loss = t->val_bpb = t->last_loss = t->grad_norm = t->lr = NAN;
-    t->line = (struct fm_train_log){.loss = NAN, .mtp_loss = NAN, .balance_loss = NAN, .val_loss = NAN, .val_bits_per_byte = NAN,
-                                    .expert_load_max = NAN, .expert_load_min = NAN, .tokens_per_second = NAN,
-                                    .flops_per_second = NAN, .eta_seconds = NAN};
+    t->line = (struct fm_train_log){.loss = NAN,
+                                    .mtp_loss = NAN,
+                                    .balance_loss = NAN,
+                                    .val_loss = NAN,
+                                    .val_bits_per_byte = NAN,
+                                    .expert_load_max = NAN,
+                                    .expert_load_min = NAN,
+                                    .tokens_per_second = NAN,
+                                    .flops_per_second = NAN,
+                                    .eta_seconds = NAN};
 }
 
 enum fm_status fm_train_run(const struct fm_train_options *o, struct fm_train_result *r, struct fm_error *err)

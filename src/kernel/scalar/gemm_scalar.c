@@ -3,8 +3,8 @@
 
 #include "kernel/scalar/scalar.h"
 
-static void gemm_f32(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *b, ptrdiff_t b_rs,
-                     ptrdiff_t b_cs, float *c, ptrdiff_t ldc, bool accumulate, float *work)
+static void gemm_f32(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *b,
+                     ptrdiff_t b_rs, ptrdiff_t b_cs, float *c, ptrdiff_t ldc, bool accumulate, float *work)
 {
     (void)work;
     for (int i = 0; i < m; i++)

@@ -22,18 +22,22 @@ static void gemv(enum fm_fmt f, float *y, const void *w, size_t row_bytes, const
 }
 
 /* A table slot knows its format by its name only. */
-#define GEMV(fmt)                                                                                                      \
-    static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k)                    \
-    {                                                                                                                  \
-        gemv(FM_##fmt, y, w, row_bytes, x, n, k);                                                                      \
+#define GEMV(fmt)                                                                                   \
+    static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k) \
+    {                                                                                               \
+        gemv(FM_##fmt, y, w, row_bytes, x, n, k);                                                   \
     }
+/* clang-format off */
 GEMV(F32) GEMV(F16) GEMV(BF16) GEMV(Q8_0) GEMV(Q4_0) GEMV(Q4_1)
 FM_DECODED_FORMATS(GEMV)
+/* clang-format on */
 
 #define SLOT(fmt) k->gemv[FM_##fmt] = gemv_##fmt;
 
 void fm_scalar_fill_gemv(struct fm_kernels *k)
 {
+    /* clang-format off */
     SLOT(F32) SLOT(F16) SLOT(BF16) SLOT(Q8_0) SLOT(Q4_0) SLOT(Q4_1)
     FM_DECODED_FORMATS(SLOT)
+    /* clang-format on */
 }

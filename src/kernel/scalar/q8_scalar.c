@@ -118,11 +118,11 @@ static void gemm(enum fm_fmt f, open_fn open, float *y, ptrdiff_t ldy, const str
                                      k / BLOCK, open, f == FM_Q4_1);
 }
 
-#define GEMM_Q8(name, fmt, open)                                                                                       \
-    static void name(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, int n,  \
-                     int k)                                                                                            \
-    {                                                                                                                  \
-        gemm(fmt, open, y, ldy, xq, m, w, row_bytes, n, k);                                                            \
+#define GEMM_Q8(name, fmt, open)                                                                                      \
+    static void name(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, int n, \
+                     int k)                                                                                           \
+    {                                                                                                                 \
+        gemm(fmt, open, y, ldy, xq, m, w, row_bytes, n, k);                                                           \
     }
 GEMM_Q8(gemm_q8_0, FM_Q8_0, open_q8_0)
 GEMM_Q8(gemm_q4_0, FM_Q4_0, open_q4_0)

@@ -52,7 +52,8 @@ static void decode_q8_0(float *dst, const void *src, size_t n)
 FM_INLINE void decode_nibbles(float *dst, __m128i b, __m256 d, int offset, __m256 m, bool minimum)
 {
     const __m128i low = _mm_set1_epi8(15), off = _mm_set1_epi8((char)offset);
-    __m128i c[2] = {_mm_sub_epi8(_mm_and_si128(b, low), off), _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), low), off)};
+    __m128i c[2] = {_mm_sub_epi8(_mm_and_si128(b, low), off),
+                    _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), low), off)};
     FM_UNROLL
     for (int j = 0; j < 4; j++) {
         __m128i q = j % 2 ? _mm_unpackhi_epi64(c[j / 2], c[j / 2]) : c[j / 2];

@@ -16,8 +16,8 @@ FM_INLINE __m256 fm_exp8(__m256 x)
     q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(FM_EXPF_Q1));
     q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(FM_EXPF_Q0));
     __m256 p = _mm256_add_ps(one, _mm256_fmadd_ps(_mm256_mul_ps(r, r), q, r));
-    __m256 y = _mm256_castsi256_ps(
-        _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+    __m256 y =
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
     y = _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(FM_EXPF_LO), _CMP_LT_OQ), y);
     y = _mm256_blendv_ps(y, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, _mm256_set1_ps(FM_EXPF_HI), _CMP_GT_OQ));
     return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));

@@ -20,8 +20,8 @@
 enum {
     MR = FM_AVX2_MR,
     NR = FM_AVX2_NR,
-    KC = 256,      /* 16 KiB of B panel and 6 KiB of A panel in an L1 of 32 KiB */
-    A_FLOATS = 144 * KC, /* 144 KiB of an L2 of 256 KiB or more                      */
+    KC = 256,               /* 16 KiB of B panel and 6 KiB of A panel in an L1 of 32 KiB */
+    A_FLOATS = 144 * KC,    /* 144 KiB of an L2 of 256 KiB or more                      */
     A_ROOM = A_FLOATS + 16, /* an A panel may write two floats past its end             */
     B_FLOATS = FM_GEMM_WORK - A_ROOM,
     ROWS_MAX_N = 256, /* row-major A is packed for more columns only */
@@ -33,7 +33,10 @@ enum {
 
 /* acc += a·b.  As an instruction of its own, not an intrinsic: the compilers would now and then choose a form that
  * overwrites a factor instead of acc, and then move and spill accumulators inside the loop (5 % of the speed). */
-FM_INLINE void fma231(__m256 *acc, __m256 a, __m256 b) { __asm__("vfmadd231ps %1, %2, %0" : "+x"(*acc) : "x"(a), "x"(b)); }
+FM_INLINE void fma231(__m256 *acc, __m256 a, __m256 b)
+{
+    __asm__("vfmadd231ps %1, %2, %0" : "+x"(*acc) : "x"(a), "x"(b));
+}
 
 /* c[mr][16 or 8] (= or +=) the product of mr <= 6 rows of A, element (i,p) at a[i*rs + p*cs], and a packed panel of B.
  * mr and wide (all 16 columns, or the lower 8) are constants wherever this is inlined: the conditions vanish. */
@@ -41,22 +44,22 @@ FM_INLINE void tile(int mr, bool wide, int k, const float *a, ptrdiff_t rs, ptrd
                     ptrdiff_t ldc, bool load)
 {
 #define START(i) __m256 l##i = _mm256_setzero_ps(), h##i = l##i;
-#define LOAD(i)                                                                                                        \
-    if (i < mr) l##i = _mm256_loadu_ps(c + i * ldc);                                                                   \
+#define LOAD(i)                                      \
+    if (i < mr) l##i = _mm256_loadu_ps(c + i * ldc); \
     if (i < mr && wide) h##i = _mm256_loadu_ps(c + i * ldc + 8);
-#define FMA(i)                                                                                                         \
-    if (i < mr) {                                                                                                      \
-        __m256 x = _mm256_broadcast_ss((i < 3 ? a : a3) + i % 3 * rs);                                                 \
-        fma231(&l##i, x, bl);                                                                                          \
-        if (wide) fma231(&h##i, x, bh);                                                                                \
+#define FMA(i)                                                         \
+    if (i < mr) {                                                      \
+        __m256 x = _mm256_broadcast_ss((i < 3 ? a : a3) + i % 3 * rs); \
+        fma231(&l##i, x, bl);                                          \
+        if (wide) fma231(&h##i, x, bh);                                \
     }
-#define STEP                                                                                                           \
-    do {                                                                                                               \
-        __m256 bl = _mm256_load_ps(b), bh = wide ? _mm256_load_ps(b + 8) : bl;                                         \
-        EACH_ROW(FMA) a += cs, a3 += cs, b += NR;                                                                      \
+#define STEP                                                                   \
+    do {                                                                       \
+        __m256 bl = _mm256_load_ps(b), bh = wide ? _mm256_load_ps(b + 8) : bl; \
+        EACH_ROW(FMA) a += cs, a3 += cs, b += NR;                              \
     } while (0)
-#define STORE(i)                                                                                                       \
-    if (i < mr) _mm256_storeu_ps(c + i * ldc, l##i);                                                                   \
+#define STORE(i)                                     \
+    if (i < mr) _mm256_storeu_ps(c + i * ldc, l##i); \
     if (i < mr && wide) _mm256_storeu_ps(c + i * ldc + 8, h##i);
 
     const float *a3 = a + 3 * rs;
@@ -77,20 +80,22 @@ FM_INLINE void tile(int mr, bool wide, int k, const float *a, ptrdiff_t rs, ptrd
 /* The twelve heights and widths, for a packed panel of A (rs 0 in the argument) and for rows where they lie. */
 typedef void (*tile_fn)(int k, const float *a, ptrdiff_t rs, const float *b, float *c, ptrdiff_t ldc, bool load);
 
-#define TILE(mr, wide)                                                                                                 \
-    static void packed_##mr##_##wide(int k, const float *a, ptrdiff_t rs, const float *b, float *c, ptrdiff_t ldc,     \
-                                     bool load)                                                                        \
-    {                                                                                                                  \
-        (void)rs;                                                                                                      \
-        tile(mr, wide, k, a, 1, MR, b, c, ldc, load);                                                                  \
-    }                                                                                                                  \
-    static void rows_##mr##_##wide(int k, const float *a, ptrdiff_t rs, const float *b, float *c, ptrdiff_t ldc,       \
-                                   bool load)                                                                          \
-    {                                                                                                                  \
-        tile(mr, wide, k, a, rs, 1, b, c, ldc, load);                                                                  \
+#define TILE(mr, wide)                                                                                             \
+    static void packed_##mr##_##wide(int k, const float *a, ptrdiff_t rs, const float *b, float *c, ptrdiff_t ldc, \
+                                     bool load)                                                                    \
+    {                                                                                                              \
+        (void)rs;                                                                                                  \
+        tile(mr, wide, k, a, 1, MR, b, c, ldc, load);                                                              \
+    }                                                                                                              \
+    static void rows_##mr##_##wide(int k, const float *a, ptrdiff_t rs, const float *b, float *c, ptrdiff_t ldc,   \
+                                   bool load)                                                                      \
+    {                                                                                                              \
+        tile(mr, wide, k, a, rs, 1, b, c, ldc, load);                                                              \
     }
+/* clang-format off */
 TILE(1, 0) TILE(2, 0) TILE(3, 0) TILE(4, 0) TILE(5, 0) TILE(6, 0)
 TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
+/* clang-format on */
 
 /* [packed][wide][rows − 1] */
 static const tile_fn tiles[2][2][MR] = {
@@ -109,7 +114,8 @@ static void copy_block(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t ld
 }
 
 /* Any tile of m <= 6 rows and n <= 16 columns.  8 and 16 columns go straight to C, others through a copy. */
-static void tile_any(int m, int n, int k, const float *a, ptrdiff_t rs, const float *b, float *c, ptrdiff_t ldc, bool load)
+static void tile_any(int m, int n, int k, const float *a, ptrdiff_t rs, const float *b, float *c, ptrdiff_t ldc,
+                     bool load)
 {
     tile_fn f = tiles[rs == 0][n > 8][m - 1];
     if (n == NR || n == NR / 2) {
@@ -190,8 +196,8 @@ static void store_transposed(const float *t, int m, float *c, ptrdiff_t ldc)
     }
 }
 
-static void tile_transposed(int mr, int m, int k, const float *w, ptrdiff_t rs, const float *xp, float *c, ptrdiff_t ldc,
-                            bool load)
+static void tile_transposed(int mr, int m, int k, const float *w, ptrdiff_t rs, const float *xp, float *c,
+                            ptrdiff_t ldc, bool load)
 {
     _Alignas(32) float t[MR * NR];
     if (load) {
@@ -226,8 +232,8 @@ static void clear(int m, int n, float *c, ptrdiff_t ldc)
     for (int i = 0; i < m; i++) memset(c + i * ldc, 0, (size_t)n * sizeof *c);
 }
 
-static void gemm_f32(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *b, ptrdiff_t b_rs,
-                     ptrdiff_t b_cs, float *c, ptrdiff_t ldc, bool accumulate, float *work)
+static void gemm_f32(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *b,
+                     ptrdiff_t b_rs, ptrdiff_t b_cs, float *c, ptrdiff_t ldc, bool accumulate, float *work)
 {
     if (m <= 0 || n <= 0) return;
     if (k <= 0) {
@@ -245,7 +251,4 @@ static void gemm_f32(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdif
     gemm_blocked(m, n, k, a, a_rs, a_cs, b, b_rs, b_cs, c, ldc, accumulate, work);
 }
 
-void fm_avx2_fill_gemm(struct fm_kernels *k)
-{
-    k->gemm_f32 = gemm_f32;
-}
+void fm_avx2_fill_gemm(struct fm_kernels *k) { k->gemm_f32 = gemm_f32; }

@@ -55,12 +55,17 @@ FM_INLINE void pack_a_cols(int count, float *dst, int k, const float *a, ptrdiff
 
 void fm_avx2_pack_a(float *dst, int m, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs)
 {
-    for (; a_rs == 1 && m >= 4 * MR; m -= 4 * MR, a += 4 * MR, dst += (ptrdiff_t)4 * MR * k) pack_a_cols(4, dst, k, a, a_cs);
+    for (; a_rs == 1 && m >= 4 * MR; m -= 4 * MR, a += 4 * MR, dst += (ptrdiff_t)4 * MR * k)
+        pack_a_cols(4, dst, k, a, a_cs);
     for (int i = 0; i < m; i += MR, a += MR * a_rs, dst += (ptrdiff_t)MR * k) {
-        if (m - i < MR) pack_any(dst, MR, m - i, k, a, a_rs, a_cs);
-        else if (a_cs == 1) pack_a_rows(dst, k, a, a_rs);
-        else if (a_rs == 1) pack_a_cols(1, dst, k, a, a_cs);
-        else pack_any(dst, MR, MR, k, a, a_rs, a_cs);
+        if (m - i < MR)
+            pack_any(dst, MR, m - i, k, a, a_rs, a_cs);
+        else if (a_cs == 1)
+            pack_a_rows(dst, k, a, a_rs);
+        else if (a_rs == 1)
+            pack_a_cols(1, dst, k, a, a_cs);
+        else
+            pack_any(dst, MR, MR, k, a, a_rs, a_cs);
     }
 }
 
@@ -96,11 +101,16 @@ FM_INLINE void pack_b_rows(int count, float *dst, int k, const float *b, ptrdiff
 
 void fm_avx2_pack_b(float *dst, int k, int n, const float *b, ptrdiff_t b_rs, ptrdiff_t b_cs)
 {
-    for (; b_cs == 1 && n >= 4 * NR; n -= 4 * NR, b += 4 * NR, dst += (ptrdiff_t)4 * NR * k) pack_b_rows(4, dst, k, b, b_rs);
+    for (; b_cs == 1 && n >= 4 * NR; n -= 4 * NR, b += 4 * NR, dst += (ptrdiff_t)4 * NR * k)
+        pack_b_rows(4, dst, k, b, b_rs);
     for (int j = 0; j < n; j += NR, b += NR * b_cs, dst += (ptrdiff_t)NR * k) {
-        if (n - j < NR) pack_any(dst, NR, n - j, k, b, b_cs, b_rs);
-        else if (b_rs == 1) pack_b_cols(dst, k, b, b_cs);
-        else if (b_cs == 1) pack_b_rows(1, dst, k, b, b_rs);
-        else pack_any(dst, NR, NR, k, b, b_cs, b_rs);
+        if (n - j < NR)
+            pack_any(dst, NR, n - j, k, b, b_cs, b_rs);
+        else if (b_rs == 1)
+            pack_b_cols(dst, k, b, b_cs);
+        else if (b_cs == 1)
+            pack_b_rows(1, dst, k, b, b_rs);
+        else
+            pack_any(dst, NR, NR, k, b, b_cs, b_rs);
     }
 }

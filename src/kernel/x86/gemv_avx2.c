@@ -103,8 +103,8 @@ FM_INLINE __m256i top_bytes(const __m256i v[2], int j)
 {
     const char z = -1; /* pshufb writes 0 */
     char b = (char)(j % 4 * 4);
-    __m256i pick = _mm256_broadcastsi128_si256(_mm_setr_epi8(z, z, z, b, z, z, z, (char)(b + 1), z, z, z, (char)(b + 2), z, z,
-                                                             z, (char)(b + 3)));
+    __m256i pick = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(z, z, z, b, z, z, z, (char)(b + 1), z, z, z, (char)(b + 2), z, z, z, (char)(b + 3)));
     return _mm256_shuffle_epi8(v[j / 4], pick);
 }
 
@@ -115,8 +115,7 @@ FM_INLINE void cols_q8_0(__m256 t[8], const unsigned char *const row[8], int k, 
     __m256i v[2];
     bytes_transposed(v, row, (size_t)(k / BLOCK * Q8_0_BYTES + 2 + k % BLOCK));
     FM_UNROLL
-    for (int j = 0; j < 8; j++)
-        t[j] = _mm256_mul_ps(s->d, _mm256_cvtepi32_ps(_mm256_srai_epi32(top_bytes(v, j), 24)));
+    for (int j = 0; j < 8; j++) t[j] = _mm256_mul_ps(s->d, _mm256_cvtepi32_ps(_mm256_srai_epi32(top_bytes(v, j), 24)));
 }
 
 /* Elements 0 … 15 of a block are the low nibbles of its 16 bytes, 16 … 31 the high ones. */
@@ -248,16 +247,18 @@ FM_INLINE void point(const unsigned char *row[8], const struct matrix *w, int j)
 /* dst[g][c][8]: columns k … k+n−1 of groups of eight rows from j on; n <= 32, k a multiple of 32.  One copy per format. */
 typedef void (*stage_fn)(float (*dst)[BLOCK * 8], int groups, const struct matrix *w, int j, int k, int n);
 
-#define STAGE(fmt, bytes, size, scales_of)                                                                             \
-    static void stage_##fmt(float (*dst)[BLOCK * 8], int groups, const struct matrix *w, int j, int k, int n)          \
-    {                                                                                                                  \
-        static const struct loader l = {bytes, size, cols_##fmt, scales_of};                                           \
-        for (int g = 0; g < groups; g++) {                                                                             \
-            const unsigned char *row[8];                                                                               \
-            point(row, w, j + 8 * g);                                                                                  \
-            if (n == BLOCK) stage_block(dst[g], row, k, &l);                                                           \
-            else if (l.elem) stage_rest(dst[g], row, k, n, &l);                                                        \
-        }                                                                                                              \
+#define STAGE(fmt, bytes, size, scales_of)                                                                   \
+    static void stage_##fmt(float(*dst)[BLOCK * 8], int groups, const struct matrix *w, int j, int k, int n) \
+    {                                                                                                        \
+        static const struct loader l = {bytes, size, cols_##fmt, scales_of};                                 \
+        for (int g = 0; g < groups; g++) {                                                                   \
+            const unsigned char *row[8];                                                                     \
+            point(row, w, j + 8 * g);                                                                        \
+            if (n == BLOCK)                                                                                  \
+                stage_block(dst[g], row, k, &l);                                                             \
+            else if (l.elem)                                                                                 \
+                stage_rest(dst[g], row, k, n, &l);                                                           \
+        }                                                                                                    \
     }
 STAGE(f32, 128, 4, NULL)
 STAGE(f16, 64, 2, NULL)
@@ -315,17 +316,19 @@ FM_INLINE void rows(int m, int groups, int j, int k, const struct vectors *v, co
 typedef void (*rows_fn)(int j, int k, const struct vectors *v, const struct matrix *w, stage_fn stage, float *c,
                         ptrdiff_t ldc, bool load);
 
-#define ROWS(m, groups)                                                                                                \
-    static void rows_##m##_##groups(int j, int k, const struct vectors *v, const struct matrix *w, stage_fn stage,     \
-                                    float *c, ptrdiff_t ldc, bool load)                                                \
-    {                                                                                                                  \
-        rows(m, groups, j, k, v, w, stage, c, ldc, load);                                                              \
+#define ROWS(m, groups)                                                                                            \
+    static void rows_##m##_##groups(int j, int k, const struct vectors *v, const struct matrix *w, stage_fn stage, \
+                                    float *c, ptrdiff_t ldc, bool load)                                            \
+    {                                                                                                              \
+        rows(m, groups, j, k, v, w, stage, c, ldc, load);                                                          \
     }
+/* clang-format off */
 ROWS(1, 8) ROWS(1, 2) ROWS(1, 1)
 ROWS(2, 4) ROWS(2, 1)
 ROWS(3, 3) ROWS(3, 1)
 ROWS(4, 2) ROWS(4, 1)
 ROWS(5, 2) ROWS(5, 1)
+/* clang-format on */
 
 /* Per number of rows of x, groups falling: enough chains to hide the latency of fma, few enough for sixteen registers. */
 static const struct {
@@ -340,8 +343,8 @@ static const struct {
 };
 
 /* The most groups of which none would be empty, until all rows are done. */
-static void all_rows(int m, int k, const struct vectors *v, const struct matrix *w, stage_fn stage, float *c, ptrdiff_t ldc,
-                     bool load)
+static void all_rows(int m, int k, const struct vectors *v, const struct matrix *w, stage_fn stage, float *c,
+                     ptrdiff_t ldc, bool load)
 {
     for (int j = 0; j < w->n;) {
         int i = 0;
@@ -351,18 +354,20 @@ static void all_rows(int m, int k, const struct vectors *v, const struct matrix 
     }
 }
 
-#define GEMV(fmt)                                                                                                      \
-    static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k)                    \
-    {                                                                                                                  \
-        all_rows(1, k, &(struct vectors){x, 0, 1}, &(struct matrix){w, row_bytes, n}, stage_##fmt, y, 0, false);       \
+#define GEMV(fmt)                                                                                                \
+    static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k)              \
+    {                                                                                                            \
+        all_rows(1, k, &(struct vectors){x, 0, 1}, &(struct matrix){w, row_bytes, n}, stage_##fmt, y, 0, false); \
     }
+/* clang-format off */
 GEMV(f32) GEMV(f16) GEMV(bf16) GEMV(q8_0) GEMV(q4_0) GEMV(q4_1)
+/* clang-format on */
 
 void fm_avx2_gemm_rows(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *w,
                        ptrdiff_t w_rs, float *c, ptrdiff_t ldc, bool accumulate)
 {
-    all_rows(m, k, &(struct vectors){a, a_rs, a_cs}, &(struct matrix){w, (size_t)w_rs * sizeof *w, n}, stage_f32, c, ldc,
-             accumulate);
+    all_rows(m, k, &(struct vectors){a, a_rs, a_cs}, &(struct matrix){w, (size_t)w_rs * sizeof *w, n}, stage_f32, c,
+             ldc, accumulate);
 }
 
 void fm_avx2_fill_gemv(struct fm_kernels *k)

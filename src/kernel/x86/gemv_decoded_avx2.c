@@ -13,18 +13,20 @@ static void gemv(enum fm_fmt f, float *y, const void *w, size_t row_bytes, const
     _Alignas(64) float panel[ROWS * COLS];
     for (int i = 0; i < n; i += ROWS)
         for (int p = 0; p < k; p += COLS) {
-            const unsigned char *at = (const unsigned char *)w + (size_t)i * row_bytes + fm_format_bytes(f, (uint64_t)p);
+            const unsigned char *at =
+                (const unsigned char *)w + (size_t)i * row_bytes + fm_format_bytes(f, (uint64_t)p);
             int rows = min_int(ROWS, n - i), cols = min_int(COLS, k - p);
-            for (int r = 0; r < rows; r++) fm_formats[f].decode(panel + r * COLS, at + (size_t)r * row_bytes, (size_t)cols);
+            for (int r = 0; r < rows; r++)
+                fm_formats[f].decode(panel + r * COLS, at + (size_t)r * row_bytes, (size_t)cols);
             fm_avx2_gemm_rows(1, rows, cols, x + p, 0, 1, panel, COLS, y + i, 0, p > 0);
         }
     for (int i = 0; i < n && k <= 0; i++) y[i] = 0;
 }
 
-#define GEMV(fmt)                                                                                                      \
-    static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k)                    \
-    {                                                                                                                  \
-        gemv(FM_##fmt, y, w, row_bytes, x, n, k);                                                                      \
+#define GEMV(fmt)                                                                                   \
+    static void gemv_##fmt(float *y, const void *w, size_t row_bytes, const float *x, int n, int k) \
+    {                                                                                               \
+        gemv(FM_##fmt, y, w, row_bytes, x, n, k);                                                   \
     }
 FM_DECODED_FORMATS(GEMV)
 

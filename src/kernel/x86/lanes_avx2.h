@@ -57,8 +57,10 @@ FM_INLINE __m256 fm_load_n(const float *p, size_t n) { return n >= 8 ? _mm256_lo
 
 FM_INLINE void fm_store_n(float *p, __m256 v, size_t n)
 {
-    if (n >= 8) _mm256_storeu_ps(p, v);
-    else fm_store_tail(p, v, n);
+    if (n >= 8)
+        _mm256_storeu_ps(p, v);
+    else
+        fm_store_tail(p, v, n);
 }
 
 /* next in the first n lanes, old in the others: a lane without an element must not even lose the sign of a zero. */

@@ -97,8 +97,8 @@ FM_INLINE __m128 halves(int nj, const unsigned char *const row[TILE_N], size_t p
 }
 
 /* y[i*ldy + j] for ni rows of x (n_blocks blocks each) and nj rows of W.  ni, nj, f are constants where inlined. */
-FM_INLINE void tile(int ni, int nj, const struct format *f, float *y, ptrdiff_t ldy, const struct fm_q8x *x, int n_blocks,
-                    const unsigned char *w, size_t row_bytes)
+FM_INLINE void tile(int ni, int nj, const struct format *f, float *y, ptrdiff_t ldy, const struct fm_q8x *x,
+                    int n_blocks, const unsigned char *w, size_t row_bytes)
 {
     const unsigned char *row[TILE_N] = {0};
     __m256 acc[TILE_M][TILE_N];
@@ -161,12 +161,12 @@ FM_INLINE void gemm(const struct format *f, float *y, ptrdiff_t ldy, const struc
         for (int i = 0; i < m; i++) tile(1, 1, f, y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, p, row_bytes);
 }
 
-#define GEMM_Q8(name, ...)                                                                                             \
-    static void name(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, int n,  \
-                     int k)                                                                                            \
-    {                                                                                                                  \
-        static const struct format f = {__VA_ARGS__};                                                                  \
-        gemm(&f, y, ldy, xq, m, w, row_bytes, n, k);                                                                   \
+#define GEMM_Q8(name, ...)                                                                                            \
+    static void name(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, int n, \
+                     int k)                                                                                           \
+    {                                                                                                                 \
+        static const struct format f = {__VA_ARGS__};                                                                 \
+        gemm(&f, y, ldy, xq, m, w, row_bytes, n, k);                                                                  \
     }
 GEMM_Q8(gemm_q8_0, .block_bytes = 34, .codes = 2, .is_signed = true)
 GEMM_Q8(gemm_q4_0, .block_bytes = 18, .codes = 2, .nibbles = true, .minus8 = true)

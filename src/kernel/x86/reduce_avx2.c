@@ -17,8 +17,8 @@ static double sumsq(const float *x, size_t n)
 {
     __m256d acc = _mm256_setzero_pd();
     for (size_t i = 0; i < n; i += 4) {
-        __m256d v = _mm256_cvtps_pd(n - i >= 4 ? _mm_loadu_ps(x + i)
-                                               : _mm256_castps256_ps128(fm_load_tail(x + i, n - i)));
+        __m256d v =
+            _mm256_cvtps_pd(n - i >= 4 ? _mm_loadu_ps(x + i) : _mm256_castps256_ps128(fm_load_tail(x + i, n - i)));
         acc = _mm256_fmadd_pd(v, v, acc);
     }
     __m128d s = _mm_add_pd(_mm256_castpd256_pd128(acc), _mm256_extractf128_pd(acc, 1));

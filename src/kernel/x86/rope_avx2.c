@@ -33,7 +33,8 @@ static void rope_halves(float *x, const float *cs, int half, __m256 sign)
     int i = 0;
     for (; i + 8 <= half; i += 8) {
         __m256 t = _mm256_loadu_ps(cs + 2 * i), u = _mm256_loadu_ps(cs + 2 * i + 8);
-        __m256d c01 = _mm256_castps_pd(_mm256_shuffle_ps(t, u, 0x88)), s01 = _mm256_castps_pd(_mm256_shuffle_ps(t, u, 0xDD));
+        __m256d c01 = _mm256_castps_pd(_mm256_shuffle_ps(t, u, 0x88)),
+                s01 = _mm256_castps_pd(_mm256_shuffle_ps(t, u, 0xDD));
         __m256 c = _mm256_castpd_ps(_mm256_permute4x64_pd(c01, 0xD8));
         __m256 s = _mm256_xor_ps(_mm256_castpd_ps(_mm256_permute4x64_pd(s01, 0xD8)), sign);
         __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + half + i);
@@ -47,8 +48,10 @@ static void rope_halves(float *x, const float *cs, int half, __m256 sign)
 static void rope(float *x, const float *cs, int half, bool interleaved, bool inverse)
 {
     __m256 sign = _mm256_set1_ps(inverse ? -0.0f : 0.0f);
-    if (interleaved) rope_pairs(x, cs, half, sign);
-    else rope_halves(x, cs, half, sign);
+    if (interleaved)
+        rope_pairs(x, cs, half, sign);
+    else
+        rope_halves(x, cs, half, sign);
 }
 
 void fm_avx2_fill_rope(struct fm_kernels *k) { k->rope = rope; }
