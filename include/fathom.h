@@ -191,8 +191,9 @@ const char *fm_chat_format_at(int i);
 enum fm_status fm_chat_format_encode(const char *format, const char *messages, size_t n, bool thinking, char **text,
                                      size_t *n_text, struct fm_error *err) FM_MUST_USE;
 /* The same as ids; only what the format wrote becomes control tokens.  *ids: free with fm_text_free. */
-enum fm_status fm_chat_format_encode_ids(const char *format, const struct fm_tokenizer *t, const char *messages, size_t n,
-                                         bool thinking, int32_t **ids, size_t *n_ids, struct fm_error *err) FM_MUST_USE;
+enum fm_status fm_chat_format_encode_ids(const char *format, const struct fm_tokenizer *t, const char *messages,
+                                         size_t n, bool thinking, int32_t **ids, size_t *n_ids,
+                                         struct fm_error *err) FM_MUST_USE;
 
 /* Takes apart what a model produces after a prompt, while it comes.  The result is the same wherever the text is cut. */
 struct fm_chat_parser;

@@ -5,6 +5,8 @@ usage: tools/lint.py [ROOT]      exit code 1 when anything was found
 """
 import os
 import re
+import shutil
+import subprocess
 import sys
 
 # what a folder of src/ may include besides itself; a longer path wins
@@ -26,6 +28,7 @@ ALLOWED = {
 }
 PUBLIC = {"run", "train", "server", "cli"}  # see include/*.h; fathom_status.h is everybody's
 MAX_LINES = 1000
+FORMATTER = 14  # versions of clang-format disagree: files are as this one has them
 
 # pattern, where it may stand (prefixes of src/…), message; comments and strings are taken out first
 TOKENS = [
@@ -101,6 +104,17 @@ def check_text(path, lines):
             report(path, i, "tab or blank at the end")
 
 
+def check_format(paths):
+    tool = next((t for t in (f"clang-format-{FORMATTER}", "clang-format") if shutil.which(t)), None)
+    version = subprocess.run([tool, "--version"], capture_output=True, text=True).stdout if tool else ""
+    if f"version {FORMATTER}." not in version:
+        print(f"lint: no clang-format {FORMATTER} here: formatting is not checked", file=sys.stderr)
+        return
+    said = subprocess.run([tool, "--dry-run", "-Werror", *paths], capture_output=True, text=True).stderr
+    for path, line in dict.fromkeys(re.findall(r"^(\S+?):(\d+):\d+: error:", said, re.M)):
+        report(path, line, "not as `make format` has it")
+
+
 def main(root):
     os.chdir(root)
     seen = {}
@@ -118,6 +132,7 @@ def main(root):
             report(path, 1, f"{seen[name]} has the same name")
         if path.startswith("src/"):
             check_library(path, text, lines)
+    check_format(sorted(seen.values()))
     for name in sorted(os.listdir("src")):
         if os.path.isdir(f"src/{name}") and not os.path.exists(f"src/{name}/README.md"):
             report(f"src/{name}", 1, "README.md is missing")

@@ -14,6 +14,7 @@ library libzstd libzstd-dev
 '
 packages_check='
 command clang clang
+command clang-format clang-format
 command python3 python3
 command gnuplot gnuplot-nox
 command zstd zstd
