@@ -146,6 +146,9 @@ struct fm_generation {
     int n_stop;
     /* UTF-8 text as it comes, whole code points; return false to stop. */
     bool (*on_text)(void *arg, const char *text, size_t n);
+    /* In conversations with a model that thinks first: the reasoning, and only the answer to on_text.  NULL: all of it
+     * to on_text. */
+    bool (*on_reasoning)(void *arg, const char *text, size_t n);
     void *arg;
 };
 enum fm_finish { FM_FINISH_STOP, FM_FINISH_LENGTH, FM_FINISH_CANCELLED };

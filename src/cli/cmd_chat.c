@@ -20,6 +20,7 @@ struct talk {
     struct fm_generation_stats stats; /* of the last answer */
     int answers;
     bool ended_line; /* the answer's last byte was a newline */
+    bool reasoned;   /* reasoning was shown, and no answer yet */
     bool leave;
 };
 
@@ -33,9 +34,27 @@ static const struct fm_opt chat_rows[] = {
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
 
+/* Thinking aloud is no result: dim, and on standard error. */
+static bool show_reasoning(void *arg, const char *text, size_t n)
+{
+    struct talk *t = arg;
+    if (!fm_term_is_quiet()) {
+        t->reasoned = true;
+        fprintf(stderr, "%s%.*s%s", fm_dim(), (int)n, text, fm_plain());
+    }
+    return !fm_signals_pending();
+}
+
+static void end_reasoning(struct talk *t, const char *gap)
+{
+    if (t->reasoned) fputs(gap, stderr);
+    t->reasoned = false;
+}
+
 static bool show_text(void *arg, const char *text, size_t n)
 {
     struct talk *t = arg;
+    end_reasoning(t, "\n\n");
     if (n) t->ended_line = text[n - 1] == '\n';
     return fm_out(text, n) && fm_out_flush() && !fm_signals_pending();
 }
@@ -48,12 +67,14 @@ static enum fm_status answer(struct talk *t, const char *text, struct fm_error *
     struct fm_generation g = t->answer.gen;
     g.sampling.seed += (uint64_t)t->answers++; /* else the same question would draw the same numbers again */
     g.on_text = show_text;
+    g.on_reasoning = show_reasoning;
     g.arg = t;
     t->ended_line = false;
     if (!fm_signals_busy(cancel_chat, t->chat)) return FM_OK;
     enum fm_status st =
         text ? fm_chat_send(t->chat, text, &g, &t->stats, err) : fm_chat_regenerate(t->chat, &g, &t->stats, err);
     bool stopped = fm_signals_done();
+    end_reasoning(t, "\n");
     if (stopped && fm_line_is_terminal(t->line)) t->ended_line = false; /* the terminal wrote ^C */
     if ((!st || stopped) && !t->ended_line) fm_out("\n", 1);
     fm_out_flush();

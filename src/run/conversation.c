@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "run/run.h"
 #include "text/chat.h"
+#include "text/parse.h"
 
 struct fm_chat {
     struct fm_session *s;
@@ -100,17 +101,39 @@ const char *fm_chat_format_name(const struct fm_chat *c) { return c->format ? fm
 
 /* ---- answering ---- */
 
-/* Hands the text on and keeps it. */
+/* Hands the text on and keeps it; reasoning apart from the answer, where somebody listens to it. */
 struct tee {
     const struct fm_generation *g;
     struct fm_buf text;
+    struct fm_parser parser;
+    bool splits, refused;
 };
+
+static void on_part(void *arg, bool reasoning, const char *text, size_t n)
+{
+    struct tee *t = arg;
+    bool (*fn)(void *, const char *, size_t) = reasoning ? t->g->on_reasoning : t->g->on_text;
+    if (fn && !t->refused) t->refused = !fn(t->g->arg, text, n);
+}
 
 static bool on_text(void *arg, const char *text, size_t n)
 {
     struct tee *t = arg;
     fm_buf_add(&t->text, text, n);
-    return t->g->on_text ? t->g->on_text(t->g->arg, text, n) : true;
+    if (!t->splits) return t->g->on_text ? t->g->on_text(t->g->arg, text, n) : true;
+    fm_parser_push(&t->parser, text, n);
+    return !t->refused;
+}
+
+static void tee_init(struct tee *t, const struct fm_chat *c, const struct fm_generation *g)
+{
+    static const struct fm_parse_rules rules = {.opens = true, .lines = true};
+    bool opened = false;
+    *t = (struct tee){.g = g};
+    t->splits = g->on_reasoning && c->format && fm_chat_reasons(c->format, &opened);
+    fm_parser_init(&t->parser, &rules, opened);
+    t->parser.out = on_part;
+    t->parser.arg = t;
 }
 
 static enum fm_status overflow(const struct fm_session *s, size_t n, struct fm_error *err)
@@ -141,14 +164,17 @@ static enum fm_status feed_rest(struct fm_session *s, const struct fm_ids *ids, 
 static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
                                struct fm_error *err)
 {
-    struct tee tee = {.g = g};
+    struct tee tee;
     struct fm_generation mine = *g;
     struct fm_generation_stats made;
+    tee_init(&tee, c, g);
     mine.on_text = on_text;
     mine.arg = &tee;
     enum fm_status st = fm_session_generate_on(c->s, &mine, &made, err);
-    if (!st && tee.text.failed) st = fm_fail_memory(err, "the answer", tee.text.len);
+    if (!st) fm_parser_end(&tee.parser);
+    if (!st && (tee.text.failed || tee.parser.failed)) st = fm_fail_memory(err, "the answer", tee.text.len);
     if (!st) st = push(c, "assistant", tee.text.data, tee.text.len, err);
+    fm_parser_release(&tee.parser);
     fm_buf_release(&tee.text);
     if (st) return st;
     stats->answer_tokens = made.answer_tokens;

@@ -116,6 +116,12 @@ const char *fm_chat_detect(const char *chat_template, size_t n, const struct fm_
     return NULL;
 }
 
+bool fm_chat_reasons(const struct fm_chat_format *f, bool *opened)
+{
+    *opened = f->rules & FM_CHAT_THINKS;
+    return f->parse.opens;
+}
+
 /* ---- talks ---- */
 
 static enum fm_status check_turn(const struct fm_chat_format *f, const struct fm_turn *m, size_t i,

@@ -29,6 +29,9 @@ const char *fm_chat_name(const struct fm_chat_format *f); /* static */
  * control tokens that t has.  The template is never executed.  NULL: no known format. */
 const char *fm_chat_detect(const char *chat_template, size_t n, const struct fm_tokenizer *t);
 
+/* Whether answers of the family may begin with a think block; *opened: the prompt ends inside it. */
+bool fm_chat_reasons(const struct fm_chat_format *f, bool *opened);
+
 /* The prompt of the messages.  An unknown role, or an order that the format cannot express, is FM_ERR_USAGE. */
 enum fm_status fm_chat_prompt(const struct fm_chat_format *f, const struct fm_chat_message *m, size_t n,
                               const struct fm_chat_options *o, struct fm_prompt *out, struct fm_error *err) FM_MUST_USE;
