@@ -58,7 +58,7 @@ static double measure_peak(void)
     float *x = fm_ctx_reals(&c, T * K, "x"), *y = fm_ctx_reals(&c, T * N, "y"), *w = fm_ctx_reals(&c, N * K, "w");
     for (int i = 0; i < T * K; i++) x[i] = (float)(i % 7) - 3;
     for (int i = 0; i < N * K; i++) w[i] = (float)(i % 5) - 2;
-    const struct fm_mat m = {FM_F32, N, K, K * sizeof(float), w};
+    const struct fm_mat m = fm_mat_of(FM_F32, N, K, w);
     double best = 0;
     for (int i = 0; i < 20; i++) {
         const double start = cpu_seconds();

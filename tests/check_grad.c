@@ -55,8 +55,8 @@ static void param(struct probe *p, const char *name, struct fm_mat *w, struct fm
     const size_t n = (size_t)rows * (size_t)cols;
     double *x = reals(n, scale), *g = reals(n, 0);
     for (size_t i = 0; i < n; i++) x[i] += mean;
-    *w = (struct fm_mat){FM_F64, rows, cols, (size_t)cols * sizeof *x, x};
-    *dw = (struct fm_mat){FM_F64, rows, cols, (size_t)cols * sizeof *g, g};
+    *w = fm_mat_of(FM_F64, rows, cols, x);
+    *dw = fm_mat_of(FM_F64, rows, cols, g);
     p->p[p->n].name = name;
     p->p[p->n].x = x;
     p->p[p->n].g = g;
@@ -300,7 +300,7 @@ static void check_moe(const char *name, struct fm_router r, int Fs, double alpha
         matrix(&p, "expert up", &experts[1][e], &dexperts[1][e], F, D);
         matrix(&p, "expert down", &experts[2][e], &dexperts[2][e], D, F);
     }
-    if (r.sigmoid) w.bias = (struct fm_mat){FM_F64, 1, E, (size_t)E * sizeof *bias, bias};
+    if (r.sigmoid) w.bias = fm_mat_of(FM_F64, 1, E, bias);
     if (Fs) mlp_params(&p, &w.shared, &dw.shared, Fs, D);
     p.shape = &s, p.w = &w, p.dw = &dw, p.extra = &alpha;
     run(&p);

@@ -143,7 +143,7 @@ static void test_failures(void)
     c.cancel = &cancel;
     c.op->add(&c, y, x, x, 100 * 100);
     report(c.status == FM_ERR_CANCELLED && y[0] == 7, "cancelled context", "an op ran on");
-    struct fm_mat w = {FM_I8, 10, 10, 10, x};
+    struct fm_mat w = fm_mat_of(FM_I8, 10, 10, x);
     c = g.cpu[0];
     c.op->matmul(&c, y, 10, x, 10, &w, 3);
     report(c.status == FM_ERR_INPUT, "matmul of I8", "no sticky failure");
@@ -180,7 +180,7 @@ int main(int argc, char **argv)
         test_tables,       test_context, test_failures,    test_matmul_double, test_matmul,    test_matmul_n,
         test_matmul_heads, test_grouped, test_grad_matmul, test_embed,         test_sums,      test_norm,
         test_rope,         test_swiglu,  test_attn,        test_attn_extremes, test_attn_grad, test_cache,
-        test_router,       test_moe,     test_loss,        test_optim,
+        test_router,       test_moe,     test_loss,        test_optim,         test_scaled,
     };
     g.quick = argc > 1 && !strcmp(argv[1], "--quick");
     fm_rng_init(&g.rng, 1);

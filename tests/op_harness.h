@@ -80,7 +80,7 @@ static float *magnitude(const float *src, size_t n)
 
 static struct fm_mat mat(enum fm_fmt f, int rows, int cols)
 {
-    struct fm_mat w = {f, rows, cols, (size_t)fm_format_bytes(f, (uint64_t)cols), NULL};
+    struct fm_mat w = fm_mat_of(f, rows, cols, NULL);
     float *x = rnd((size_t)rows * cols);
     w.data = keep((size_t)rows * w.row_bytes);
     for (int r = 0; r < rows; r++)
@@ -91,7 +91,7 @@ static struct fm_mat mat(enum fm_fmt f, int rows, int cols)
 /* |decode(W)| as F32. */
 static struct fm_mat mat_magnitude(const struct fm_mat *w)
 {
-    struct fm_mat m = {FM_F32, w->rows, w->cols, (size_t)w->cols * 4, keep((size_t)w->rows * w->cols * 4)};
+    struct fm_mat m = fm_mat_of(FM_F32, w->rows, w->cols, keep((size_t)w->rows * w->cols * 4));
     for (int r = 0; r < w->rows; r++)
         fm_formats[w->fmt].decode((float *)m.data + (size_t)r * w->cols, (char *)w->data + (size_t)r * w->row_bytes,
                                   (size_t)w->cols);

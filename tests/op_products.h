@@ -193,6 +193,57 @@ static void test_matmul_heads(void)
     if (!g.quick) check_heads(FM_Q8_0, 20, 8192); /* more rows than the scratch quantises at once */
 }
 
+/* FP8 with a scale per block of 32 × 32, odd blocks at the edges; rows of heads begin inside a block. */
+static struct fm_mat scaled(int rows, int cols)
+{
+    int ld = (cols + 31) / 32, n = (rows + 31) / 32 * ld;
+    uint8_t *codes = keep((size_t)rows * cols);
+    float *at = rnd((size_t)n);
+    for (int i = 0; i < rows * cols; i++)
+        codes[i] = (uint8_t)(fm_rng_below(&g.rng, 0x30) | fm_rng_below(&g.rng, 2) << 7);
+    struct fm_mat w = fm_mat_of(FM_F8_E4M3, rows, cols, codes);
+    w.scale = (struct fm_scales){.at = at, .block = 32, .ld = ld};
+    return w;
+}
+
+/* Its twin in F32, element by element from the formula. */
+static struct fm_mat unscaled(const struct fm_mat *w)
+{
+    float *x = keep((size_t)w->rows * w->cols * sizeof *x);
+    for (int r = 0; r < w->rows; r++)
+        for (int k = 0; k < w->cols; k++)
+            x[r * w->cols + k] =
+                fm_e4m3_to_f32(((uint8_t *)w->data)[r * w->cols + k]) * w->scale.at[r / 32 * w->scale.ld + k / 32];
+    return fm_mat_of(FM_F32, w->rows, w->cols, x);
+}
+
+/* Scaled weights give the bits of their twin, in every product and as embedding, in both backends. */
+static void test_scaled(void)
+{
+    enum { H = 3, N = 3 * HEAD_ROWS, K = 301, T = 9 };
+    const struct fm_mat w = scaled(N, K), d = unscaled(&w);
+    const float *x = rnd(T * H * (K + 3)), *dy = rnd(T * N);
+    const int32_t ids[T] = {0, 31, 32, 59, 5, 5, 40, 33, 1};
+    for (int i = 0; i < 2; i++) {
+        struct fm_ctx *c = i ? &g.ref : &g.cpu[1];
+        float *y[2];
+        for (int t = 1; t <= T; t += T - 1) {
+            for (int j = 0; j < 2; j++) c->op->matmul(c, y[j] = filled(T * N, 0), N, x, K, j ? &d : &w, t);
+            same_bits("matmul of scaled weights", y[0], y[1], T * N);
+        }
+        for (int j = 0; j < 2; j++) {
+            struct mm_heads a = {j ? d : w, x, H, T, K};
+            run_heads(c, &(float *const){y[j] = filled(T * H * HEAD_N, 0)}, &a);
+        }
+        same_bits("matmul_heads of scaled weights", y[0], y[1], T * H * HEAD_N);
+        for (int j = 0; j < 2; j++) c->op->embed(c, y[j] = filled(T * K, 0), j ? &d : &w, ids, T);
+        same_bits("embed of scaled weights", y[0], y[1], T * K);
+        for (int j = 0; j < 2; j++) c->grad->matmul_dx(c, y[j] = filled(T * K, 0), K, dy, N, j ? &d : &w, T, false);
+        same_bits("matmul_dx of scaled weights", y[0], y[1], T * K);
+    }
+    release_all();
+}
+
 struct grouped {
     struct fm_mat *w, *dw; /* dw: views of out[0], [E,N,K] */
     const float *x, *dy;
@@ -217,8 +268,7 @@ static void run_grouped_dw(struct fm_ctx *c, float *const *out, const void *arg)
 {
     const struct grouped *a = arg;
     struct fm_mat dw[16];
-    for (int e = 0; e < a->E; e++)
-        dw[e] = (struct fm_mat){FM_F32, a->N, a->K, (size_t)a->K * 4, out[0] + (size_t)e * a->N * a->K};
+    for (int e = 0; e < a->E; e++) dw[e] = fm_mat_of(FM_F32, a->N, a->K, out[0] + (size_t)e * a->N * a->K);
     c->grad->matmul_grouped_dw(c, dw, a->dy, a->x, a->start, a->E);
 }
 
@@ -284,7 +334,7 @@ static void run_dx(struct fm_ctx *c, float *const *out, const void *arg)
 static void run_dw(struct fm_ctx *c, float *const *out, const void *arg)
 {
     const struct grad_mm *a = arg;
-    struct fm_mat dw = {FM_F32, a->w.rows, a->w.cols, (size_t)a->w.cols * 4, out[0]};
+    struct fm_mat dw = fm_mat_of(FM_F32, a->w.rows, a->w.cols, out[0]);
     c->grad->matmul_dw(c, &dw, a->dy, a->lddy, a->x, a->ldx, a->T);
 }
 

@@ -22,7 +22,7 @@ static void run_embed(struct fm_ctx *c, float *const *out, const void *arg)
 static void run_embed_bwd(struct fm_ctx *c, float *const *out, const void *arg)
 {
     const struct rows *a = arg;
-    struct fm_mat dw = {FM_F32, a->mat.rows, a->D, (size_t)a->D * 4, out[0]};
+    struct fm_mat dw = fm_mat_of(FM_F32, a->mat.rows, a->D, out[0]);
     c->grad->embed(c, &dw, a->a, a->ids, a->rows);
 }
 

@@ -84,7 +84,7 @@ static inline void fill(struct fm_config *cfg, struct fm_weights *w, struct fm_b
             x[k] = rows[i].flags & FM_BIND_NORM ? 1 : (float)(scale * fm_rng_normal(&rng));
         for (int r = 0; rows[i].mat == &w->head && r < cfg->V; r++)
             if (!head_knows(t, r)) memset(x + (size_t)r * (size_t)cfg->D, 0, (size_t)cfg->D * sizeof *x);
-        *rows[i].mat = (struct fm_mat){FM_F32, rows[i].rows, rows[i].cols, (size_t)rows[i].cols * sizeof *x, x};
+        *rows[i].mat = fm_mat_of(FM_F32, rows[i].rows, rows[i].cols, x);
     }
     fm_tokenizer_close(t);
 }

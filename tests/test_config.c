@@ -132,7 +132,7 @@ static void make_weights(const struct fm_config *cfg, struct fm_weights *w, stru
     for (int i = 0; i < *n; i++) {
         const struct fm_binding *b = &(*rows)[i];
         const size_t row_bytes = (size_t)b->cols * sizeof(float);
-        *b->mat = (struct fm_mat){FM_F32, b->rows, b->cols, row_bytes, fm_calloc((size_t)b->rows, row_bytes)};
+        *b->mat = fm_mat_of(FM_F32, b->rows, b->cols, fm_calloc((size_t)b->rows, row_bytes));
         assert_non_null(b->mat->data);
     }
 }

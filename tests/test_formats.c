@@ -1,6 +1,7 @@
 /* Whole models in every format that can be written: a small random one goes to a GGUF file in that format, is read back
  * and run, and so is its twin whose weights are the decoded values in F32.  In exact arithmetic both give the same bits,
- * at once and token by token; formats without an int8 path do so by default, too. */
+ * at once and token by token; formats without an int8 path do so by default, too.  The same for a folder with FP8 weights
+ * and scales beside them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -21,6 +23,7 @@ enum { T = 11 };
 
 static struct fm_error err;
 static char path[2][64]; /* quantised, its twin */
+static char folder[64], twin[80], fp8_path[96], config_path[96];
 
 static void ok(enum fm_status st)
 {
@@ -64,7 +67,7 @@ static void write_random(const char *config, enum fm_fmt fmt)
         size_t count = (size_t)rows[i].rows * (size_t)rows[i].cols;
         float *x = need(count * sizeof *x);
         for (size_t k = 0; k < count; k++) x[k] = rows[i].flags & FM_BIND_NORM ? 1 : 0.1f * (float)fm_rng_normal(&rng);
-        *rows[i].mat = (struct fm_mat){FM_F32, rows[i].rows, rows[i].cols, (size_t)rows[i].cols * sizeof *x, x};
+        *rows[i].mat = fm_mat_of(FM_F32, rows[i].rows, rows[i].cols, x);
     }
     ok(fm_model_write(&cfg, &w, path[0], &(struct fm_convert){.fmt = fmt}, &err));
     for (int i = 0; i < n; i++) fm_free(rows[i].mat->data);
@@ -169,10 +172,209 @@ static void test_deepseek(void **state)
     check_all(deepseek);
 }
 
+/* ---- FP8 with a scale per block of 128 × 128 ---- */
+
+enum spoil { FINE, NO_SCALES, BAD_SHAPE };
+
+static const char fp8[] =
+    "{\"model_type\":\"llama\",\"vocab_size\":70,\"hidden_size\":160,\"num_hidden_layers\":1,\"intermediate_size\":200,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-5,"
+    "\"rope_theta\":10000,\"tie_word_embeddings\":false}";
+
+static bool in_fp8(const struct fm_binding *b) { return !(b->flags & FM_BIND_VECTOR) && strstr(b->hf, "_proj"); }
+
+static void declare(struct fm_writer *w, const struct fm_binding *b, enum spoil spoil)
+{
+    uint64_t shape[] = {(uint64_t)b->rows, (uint64_t)b->cols},
+             scales[] = {(shape[0] + 127) / 128, (shape[1] + 127) / 128};
+    char name[160];
+    if (b->flags & FM_BIND_VECTOR) {
+        fm_writer_tensor(w, b->hf, FM_F32, 1, shape + 1);
+        return;
+    }
+    fm_writer_tensor(w, b->hf, in_fp8(b) ? FM_F8_E4M3 : FM_F32, 2, shape);
+    if (!in_fp8(b) || spoil == NO_SCALES) return;
+    if (spoil == BAD_SHAPE) scales[1]++;
+    (void)snprintf(name, sizeof name, "%s_scale_inv", b->hf);
+    fm_writer_tensor(w, name, FM_F32, 2, scales);
+}
+
+/* In the order of declare: random codes, then random scales; F32 for the rest. */
+static void write_data(struct fm_writer *w, const struct fm_binding *b, enum spoil spoil, struct fm_rng *rng)
+{
+    size_t n = (size_t)b->rows * (size_t)b->cols, columns = (size_t)(b->cols + 127) / 128 + (spoil == BAD_SHAPE);
+    size_t n_scales = (size_t)(b->rows + 127) / 128 * columns;
+    float *x = need(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = b->flags & FM_BIND_NORM ? 1 : 0.1f * (float)fm_rng_normal(rng);
+    if (in_fp8(b)) {
+        uint8_t *codes = need(n);
+        for (size_t i = 0; i < n; i++) codes[i] = fm_f32_to_e4m3(x[i]);
+        ok(fm_writer_data(w, codes, n, &err));
+        fm_free(codes);
+        for (size_t i = 0; i < n_scales; i++) x[i] = 0.5f + (float)fm_rng_uniform(rng);
+        if (spoil != NO_SCALES) ok(fm_writer_data(w, x, n_scales * sizeof *x, &err));
+    } else {
+        ok(fm_writer_data(w, x, n * sizeof *x, &err));
+    }
+    fm_free(x);
+}
+
+/* A folder as it would be published. */
+static void write_fp8(enum spoil spoil, struct fm_config *cfg)
+{
+    struct fm_weights w;
+    struct fm_binding *rows;
+    struct fm_writer *writer;
+    struct fm_rng rng;
+    json_t *j = NULL;
+    int n;
+    fm_rng_init(&rng, 8);
+    ok(fm_json_parse(fp8, sizeof fp8 - 1, "config", &j, &err));
+    ok(fm_config_from_json(j, "config", cfg, &err));
+    ok(fm_weights_init(&w, cfg, &err));
+    ok(fm_bindings_new(cfg, &w, &rows, &n, &err));
+    (void)mkdir(folder, 0777);
+    ok(fm_writer_open(fp8_path, FM_SAFETENSORS, &writer, &err));
+    for (int i = 0; i < n; i++) declare(writer, &rows[i], spoil);
+    ok(fm_writer_begin(writer, &err));
+    for (int i = 0; i < n; i++) write_data(writer, &rows[i], spoil, &rng);
+    ok(fm_writer_commit(writer, &err));
+    FILE *out = fopen(config_path, "w");
+    assert_non_null(out);
+    (void)fputs(fp8, out);
+    (void)fclose(out);
+    fm_free(rows);
+    fm_weights_release(&w, cfg);
+    json_decref(j);
+}
+
+static void remove_folder(const char *name)
+{
+    static const char *const files[] = {"model.safetensors", "config.json"};
+    char file[128];
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(file, sizeof file, "%s/%s", name, files[i]);
+        (void)unlink(file);
+    }
+    (void)rmdir(name);
+}
+
+static void test_fp8(void **state)
+{
+    (void)state;
+    struct fm_config cfg;
+    struct fm_file *f[2];
+    struct fm_model m[2];
+    write_fp8(FINE, &cfg);
+    ok(fm_file_open(folder, &f[0], &err));
+    ok(fm_model_load(f[0], true, &m[0], &err));
+    assert_true(m[0].w.layers[0].mlp.gate.fmt == FM_F8_E4M3 && m[0].w.layers[0].mlp.gate.scale.block == 128);
+    /* a folder, too: in a GGUF the rows of q and k are permuted, hence sums in another order */
+    ok(fm_model_write(&m[0].cfg, &m[0].w, twin, &(struct fm_convert){.fmt = FM_F32}, &err));
+    ok(fm_file_open(twin, &f[1], &err));
+    ok(fm_model_load(f[1], true, &m[1], &err));
+    check_same(&m[0], &m[1], true, "FP8");
+    check_same(&m[0], &m[1], false, "FP8");
+    for (int i = 0; i < 2; i++) {
+        fm_model_release(&m[i]);
+        fm_file_close(f[i]);
+    }
+    for (enum spoil s = NO_SCALES; s <= BAD_SHAPE; s++) {
+        write_fp8(s, &cfg);
+        ok(fm_file_open(folder, &f[0], &err));
+        assert_int_equal(fm_model_load(f[0], true, &m[0], &err), FM_ERR_INPUT);
+        assert_non_null(
+            strstr(err.message, s == NO_SCALES ? "_scale_inv': is missing" : "_scale_inv': is no scale per"));
+        fm_file_close(f[0]);
+    }
+    remove_folder(folder);
+    remove_folder(twin);
+}
+
+/* ---- NVFP4 with a scale per matrix ---- */
+
+/* A Llama in path[0] whose ffn_down is NVFP4, with one scale; n_scales 2: one too many. */
+static void write_nvfp4(float scale, uint64_t n_scales, struct fm_config *cfg)
+{
+    struct fm_weights w;
+    struct fm_binding *rows;
+    struct fm_writer *writer;
+    struct fm_rng rng;
+    json_t *j = NULL;
+    int n;
+    const float scales[] = {scale, scale};
+    fm_rng_init(&rng, 9);
+    ok(fm_json_parse(llama, sizeof llama - 1, "config", &j, &err));
+    ok(fm_config_from_json(j, "config", cfg, &err));
+    ok(fm_weights_init(&w, cfg, &err));
+    ok(fm_bindings_new(cfg, &w, &rows, &n, &err));
+    ok(fm_writer_open(path[0], FM_GGUF, &writer, &err));
+    fm_config_to_gguf(cfg, writer);
+    fm_writer_tensor(writer, "blk.0.ffn_down.scale", FM_F32, 1, &n_scales);
+    for (int i = 0; i < n; i++) {
+        bool vector = rows[i].flags & FM_BIND_VECTOR, down = rows[i].mat == &w.layers[0].mlp.down;
+        const uint64_t shape[] = {(uint64_t)rows[i].rows, (uint64_t)rows[i].cols};
+        fm_writer_tensor(writer, rows[i].gguf, down ? FM_NVFP4 : FM_F32, 2 - vector, shape + vector);
+    }
+    ok(fm_writer_begin(writer, &err));
+    ok(fm_writer_data(writer, scales, n_scales * sizeof *scales, &err));
+    for (int i = 0; i < n; i++) {
+        uint64_t count = (uint64_t)rows[i].rows * (uint64_t)rows[i].cols;
+        bool down = rows[i].mat == &w.layers[0].mlp.down;
+        uint64_t bytes = fm_format_bytes(down ? FM_NVFP4 : FM_F32, count);
+        float *x = need(count * sizeof *x);
+        for (uint64_t k = 0; k < count; k++) x[k] = 0.1f * (float)fm_rng_normal(&rng);
+        for (uint64_t k = 0; down && k < bytes; k++)
+            ((uint8_t *)x)[k] = (uint8_t)(k % 36 < 4 ? 0x10 + fm_rng_below(&rng, 16) : fm_rng_below(&rng, 256));
+        ok(fm_writer_data(writer, x, bytes, &err));
+        fm_free(x);
+    }
+    ok(fm_writer_commit(writer, &err));
+    fm_free(rows);
+    fm_weights_release(&w, cfg);
+    json_decref(j);
+}
+
+static void test_nvfp4(void **state)
+{
+    (void)state;
+    struct fm_config cfg;
+    struct fm_file *f[2];
+    struct fm_model m[2];
+    float plain[512], row[512];
+    write_nvfp4(0.37f, 1, &cfg);
+    ok(fm_file_open(path[0], &f[0], &err));
+    ok(fm_model_load(f[0], true, &m[0], &err));
+    const struct fm_mat *down = &m[0].w.layers[0].mlp.down;
+    fm_formats[FM_NVFP4].decode(plain, down->data, 512);
+    fm_mat_decode(row, down, 0, 0, 512, fm_formats[FM_NVFP4].decode);
+    for (int k = 0; k < 512; k++) assert_true(row[k] == 0.37f * plain[k]);
+    ok(fm_model_write(&m[0].cfg, &m[0].w, path[1], &(struct fm_convert){.fmt = FM_F32}, &err));
+    ok(fm_file_open(path[1], &f[1], &err));
+    ok(fm_model_load(f[1], true, &m[1], &err));
+    check_same(&m[0], &m[1], true, "NVFP4");
+    check_same(&m[0], &m[1], false, "NVFP4");
+    for (int i = 0; i < 2; i++) {
+        fm_model_release(&m[i]);
+        fm_file_close(f[i]);
+    }
+    write_nvfp4(0.37f, 2, &cfg);
+    ok(fm_file_open(path[0], &f[0], &err));
+    assert_int_equal(fm_model_load(f[0], true, &m[0], &err), FM_ERR_INPUT);
+    assert_non_null(strstr(err.message, "ffn_down.scale': is no scale per matrix"));
+    fm_file_close(f[0]);
+    for (int i = 0; i < 2; i++) (void)unlink(path[i]);
+}
+
 int main(void)
 {
+    (void)snprintf(folder, sizeof folder, "/tmp/fathom-formats-%d", (int)getpid());
+    (void)snprintf(twin, sizeof twin, "%s-twin", folder);
+    (void)snprintf(fp8_path, sizeof fp8_path, "%s/model.safetensors", folder);
+    (void)snprintf(config_path, sizeof config_path, "%s/config.json", folder);
     for (int i = 0; i < 2; i++)
         (void)snprintf(path[i], sizeof path[i], "/tmp/fathom-formats-%d-%d.gguf", (int)getpid(), i);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_deepseek)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_deepseek),
+                                       cmocka_unit_test(test_fp8), cmocka_unit_test(test_nvfp4)};
     return cmocka_run_group_tests_name("formats", tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ static bool shape_fits(const struct fm_tensor *t, const struct fm_binding *b, bo
 /* E8M0 holds scales, F64 would be rounded on every use. */
 static bool supported(enum fm_fmt f)
 {
-    return f < FM_FMT_COUNT && fm_formats[f].decode && f != FM_F64 && f != FM_F8_E4M3 && f != FM_F8_E8M0;
+    return f < FM_FMT_COUNT && fm_formats[f].decode && f != FM_F64 && f != FM_F8_E8M0;
 }
 
 static void hint_supported(struct fm_error *err)
@@ -69,13 +69,59 @@ static enum fm_status bind_vector(struct fm_arena *a, const struct fm_tensor *t,
     if (a->dry) return FM_OK;
     if (!v) return fm_fail_memory(err, "vectors", n * sizeof *v);
     FM_TRY(fm_tensor_decode(t, v, err));
-    *b->mat = (struct fm_mat){FM_F32, 1, b->cols, n * sizeof *v, v};
+    *b->mat = fm_mat_of(FM_F32, 1, b->cols, v);
+    return FM_OK;
+}
+
+/* The edge of the square blocks that [rows, cols] is cut into so that there are as many as scales; 0: no such edge.
+ * Among these edges the counts decide: they are equal for two of them only where both make one block of the whole. */
+static int scale_block(const struct fm_tensor *t, int rows, int cols)
+{
+    static const int edges[] = {128, 64, 32};
+    for (size_t i = 0; t->n_dims == 2 && i < sizeof edges / sizeof *edges; i++) {
+        const int e = edges[i];
+        if (t->shape[0] == (uint64_t)((rows + e - 1) / e) && t->shape[1] == (uint64_t)((cols + e - 1) / e)) return e;
+    }
+    return 0;
+}
+
+/* The tensor beside a weight `name` that holds its scales: of FP8 one per block (models.md §9.3), of NVFP4 in GGUF, if there
+ * is one, one per matrix (§9.5).  Of other formats: "". */
+static void scales_name(enum fm_fmt fmt, const char *name, char *out, size_t n)
+{
+    *out = 0;
+    if (fmt == FM_F8_E4M3) snprintf(out, n, "%s_scale_inv", name);
+    if (fmt == FM_NVFP4 && fm_ends_with(name, ".weight"))
+        snprintf(out, n, "%.*s.scale", (int)(strlen(name) - strlen(".weight")), name);
+}
+
+/* Copied, because they may lie unaligned and in another float format. */
+static enum fm_status bind_scales(const struct fm_file *f, struct fm_arena *a, const struct fm_tensor *w,
+                                  const struct fm_binding *b, const char *name, struct fm_error *err)
+{
+    enum { WHOLE = 1 << 30 }; /* a block as large as any matrix */
+    char beside[160];
+    scales_name(w->fmt, name, beside, sizeof beside);
+    const struct fm_tensor *t = *beside ? fm_file_find(f, beside) : NULL;
+    const bool blocks = w->fmt == FM_F8_E4M3;
+    if (!t && blocks) return bad(NULL, beside, f, err, "is missing: the scales of FP8 weights");
+    if (!t) return FM_OK;
+    const int block = blocks ? scale_block(t, b->rows, b->cols) : WHOLE;
+    if (!block) return bad(t, beside, f, err, "is no scale per block of 128, 64 or 32 rows and columns");
+    if (!blocks && t->n_elements != 1 && (b->expert < 0 || t->n_elements != (uint64_t)b->n_experts))
+        return bad(t, beside, f, err, "is no scale per matrix");
+    float *scale = fm_arena_alloc(a, (size_t)t->n_elements * sizeof *scale, "scales");
+    if (a->dry) return FM_OK;
+    if (!scale) return fm_fail_memory(err, "scales", t->n_elements * sizeof *scale);
+    FM_TRY(fm_tensor_decode(t, scale, err));
+    if (!blocks && t->n_elements > 1) scale += b->expert;
+    b->mat->scale = (struct fm_scales){.at = scale, .block = block, .ld = blocks ? (int)t->shape[1] : 1};
     return FM_OK;
 }
 
 /* Kernels read f32 and f16 at natural alignment; containers promise none, so an odd tensor is copied. */
-static enum fm_status bind_matrix(struct fm_arena *a, const struct fm_tensor *t, const struct fm_binding *b,
-                                  bool stacked, struct fm_error *err)
+static enum fm_status bind_matrix(const struct fm_file *f, struct fm_arena *a, const struct fm_tensor *t,
+                                  const struct fm_binding *b, const char *name, bool stacked, struct fm_error *err)
 {
     const struct fm_format *fmt = &fm_formats[t->fmt];
     const size_t row_bytes = (size_t)fm_format_bytes(t->fmt, (uint64_t)b->cols), bytes = row_bytes * (size_t)b->rows;
@@ -87,8 +133,8 @@ static enum fm_status bind_matrix(struct fm_arena *a, const struct fm_tensor *t,
         if (!a->dry && !copy) return fm_fail_memory(err, "unaligned matrices", bytes);
         if (!a->dry) memcpy(copy, data, bytes);
     }
-    if (!a->dry) *b->mat = (struct fm_mat){t->fmt, b->rows, b->cols, row_bytes, copy ? copy : (void *)(size_t)data};
-    return FM_OK;
+    if (!a->dry) *b->mat = fm_mat_of(t->fmt, b->rows, b->cols, copy ? copy : (void *)(size_t)data);
+    return bind_scales(f, a, t, b, name, err);
 }
 
 /* The parts of a pair whose other half the file holds, and attn_k_b/attn_v_b beside attn_kv_b, may be absent. */
@@ -106,16 +152,17 @@ static bool may_be_absent(const struct fm_file *f, const struct fm_binding *list
 }
 
 /* A bias or scale beside a weight changes what the weight means: without a row of its own it must not be passed over. */
-static enum fm_status refuse_companions(const struct fm_file *f, const struct fm_binding *list, int n, const char *name,
-                                        struct fm_error *err)
+static enum fm_status refuse_companions(const struct fm_file *f, const struct fm_binding *list, int n,
+                                        const struct fm_tensor *t, const char *name, struct fm_error *err)
 {
     static const char *const beside[] = {".bias", ".scale", ".weight_scale", ".weight_scale_inv"};
     const bool gguf = fm_file_container(f) == FM_GGUF;
-    char other[160];
+    char other[160], scales[160];
+    scales_name(t->fmt, name, scales, sizeof scales);
     if (!fm_ends_with(name, ".weight")) return FM_OK;
     for (size_t k = 0; k < sizeof beside / sizeof *beside; k++) {
         snprintf(other, sizeof other, "%.*s%s", (int)(strlen(name) - strlen(".weight")), name, beside[k]);
-        bool unknown = fm_file_find(f, other);
+        bool unknown = strcmp(other, scales) && fm_file_find(f, other);
         for (int i = 0; unknown && i < n; i++) unknown = strcmp(gguf ? list[i].gguf : list[i].hf, other);
         if (unknown) return bad(fm_file_find(f, other), other, f, err, "this family does not use it");
     }
@@ -134,8 +181,8 @@ static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, cons
         if (!t && may_be_absent(f, list, n, i)) continue;
         if (!t) return bad(NULL, name, f, err, "is missing");
         FM_TRY(check_tensor(t, b, stacked, name, f, err));
-        if (a->dry && (b->expert <= 0 || !gguf)) FM_TRY(refuse_companions(f, list, n, name, err));
-        FM_TRY(b->flags & FM_BIND_VECTOR ? bind_vector(a, t, b, err) : bind_matrix(a, t, b, stacked, err));
+        if (a->dry && (b->expert <= 0 || !gguf)) FM_TRY(refuse_companions(f, list, n, t, name, err));
+        FM_TRY(b->flags & FM_BIND_VECTOR ? bind_vector(a, t, b, err) : bind_matrix(f, a, t, b, name, stacked, err));
     }
     return FM_OK;
 }
@@ -157,11 +204,11 @@ static enum fm_status derive_absorbed(const struct fm_config *cfg, struct fm_mla
     }
     for (size_t h = 0; h < H; h++)
         for (size_t n = 0; n < Dn; n++) {
-            fm_formats[m->wkv_b.fmt].decode(row, (const char *)m->wkv_b.data + (h * Db + n) * m->wkv_b.row_bytes, R);
+            fm_mat_decode(row, &m->wkv_b, (int)(h * Db + n), 0, s->Rkv, fm_formats[m->wkv_b.fmt].decode);
             for (size_t r = 0; r < R; r++) wk[(h * R + r) * Dn + n] = row[r];
         }
     fm_free(row);
-    m->wk_b = (struct fm_mat){FM_F32, (int)(H * R), (int)Dn, Dn * sizeof *wk, wk};
+    m->wk_b = fm_mat_of(FM_F32, (int)(H * R), s->Dn, wk);
     return FM_OK;
 }
 

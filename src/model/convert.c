@@ -60,7 +60,7 @@ static enum fm_status encode(struct job *j, const struct fm_binding *b, enum fm_
     const struct fm_format *to = &fm_formats[fmt], *from = &fm_formats[b->mat->fmt];
     const size_t c = (size_t)b->cols, row_bytes = (size_t)fm_format_bytes(fmt, c);
     for (int r = 0; r < b->rows; r++) {
-        from->decode(j->row, (const char *)b->mat->data + (size_t)source_row(j, b, r) * b->mat->row_bytes, c);
+        fm_mat_decode(j->row, b->mat, source_row(j, b, r), 0, b->cols, from->decode);
         for (size_t k = 0; k < c; k++)
             if (!__builtin_isfinite(j->row[k]))
                 return fm_fail(err, FM_ERR_FAILED, "write model: tensor '%s', row %d: holds a value that is not finite",

@@ -15,3 +15,16 @@ void *fm_ctx_alloc(struct fm_ctx *c, size_t bytes, const char *tag)
                             c->arena->name, tag, bytes, c->arena->cap, c->arena->used);
     return p;
 }
+
+void fm_mat_decode(float *dst, const struct fm_mat *w, int row, int col, int n, fm_decode_fn decode)
+{
+    const struct fm_scales *s = &w->scale;
+    decode(dst, (const char *)w->data + (size_t)row * w->row_bytes + fm_format_bytes(w->fmt, (uint64_t)col), (size_t)n);
+    if (!s->at) return;
+    const float *at = s->at + (size_t)((s->row0 + row) / s->block) * (size_t)s->ld;
+    for (int k = 0; k < n;) {
+        float scale = at[(col + k) / s->block];
+        int end = k + s->block - (col + k) % s->block;
+        for (; k < end && k < n; k++) dst[k] *= scale;
+    }
+}

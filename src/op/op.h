@@ -25,13 +25,33 @@ typedef float fm_real;
 #define FM_REAL_FMT FM_F32
 #endif
 
+/* Scales beside a matrix: element [r, k] counts at[(row0 + r)/block·ld + k/block] times.  at NULL: there are none. */
+struct fm_scales {
+    const float *at;
+    int block, ld, row0;
+};
+
 /* A weight matrix [rows, cols] in any format, rows row_bytes apart.  y = x·Wᵀ has cols inputs and rows outputs. */
 struct fm_mat {
     enum fm_fmt fmt;
     int rows, cols;
     size_t row_bytes;
     void *data; /* NULL: absent */
+    struct fm_scales scale;
 };
+
+static inline struct fm_mat fm_mat_of(enum fm_fmt fmt, int rows, int cols, void *data)
+{
+    return (struct fm_mat){.fmt = fmt,
+                           .rows = rows,
+                           .cols = cols,
+                           .row_bytes = (size_t)fm_format_bytes(fmt, (uint64_t)cols),
+                           .data = data};
+}
+
+/* dst[n] = columns col … col+n−1 of a row, by the format's decoder (or a kernel with the same bits), times the scales:
+ * one more rounding.  col and n are multiples of the format's block. */
+void fm_mat_decode(float *dst, const struct fm_mat *w, int row, int col, int n, fm_decode_fn decode);
 
 enum { FM_KV_BLOCK = 64 }; /* cached rows per block; attention folds keys at these absolute positions */
 

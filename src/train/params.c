@@ -40,8 +40,7 @@ static void point(const struct fm_params *a, struct fm_binding *list, struct fm_
         struct fm_binding *b = &list[i];
         const enum group g = group_of(b);
         if (g == NOWHERE || (g == BUFFERS && !buffers)) continue;
-        *b->mat =
-            (struct fm_mat){FM_F32, b->rows, b->cols, (size_t)b->cols * sizeof(float), base + a->at[i] * sizeof(float)};
+        *b->mat = fm_mat_of(FM_F32, b->rows, b->cols, base + a->at[i] * sizeof(float));
     }
     if (a->cfg.tied) w->head = w->embed;
 }

@@ -26,9 +26,7 @@ static void embed_rows(void *arg, int begin, int end, int thread)
 {
     const struct job *j = arg;
     (void)thread;
-    for (int t = begin; t < end; t++)
-        j->decode(j->y + (size_t)t * j->n, (const char *)j->w->data + (size_t)j->ids[t] * j->w->row_bytes,
-                  (size_t)j->n);
+    for (int t = begin; t < end; t++) fm_mat_decode(j->y + (size_t)t * j->n, j->w, j->ids[t], 0, j->n, j->decode);
 }
 
 void fm_cpu_embed(struct fm_ctx *c, float *y, const struct fm_mat *w, const int32_t *ids, int T)

@@ -51,7 +51,7 @@ static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p,
             int row = p->turned ? k : n, row_end = p->turned ? k_end : n_end, col = p->turned ? n : k;
             int cols = p->turned ? n_end - n : k_end - k;
             for (int r = row; r < row_end; r++)
-                decode(panel + (size_t)(r - row) * SIDE, weights_at(p, r, col), (size_t)cols);
+                fm_mat_decode(panel + (size_t)(r - row) * SIDE, &p->w, r, col, cols, decode);
             gemm_part(c, p, m0, m1, n, n_end, k, k_end, panel, p->turned ? SIDE : 1, p->turned ? 1 : SIDE, thread);
         }
 }
@@ -59,7 +59,8 @@ static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p,
 /* One row by weights in another format: decoded in registers.  From two rows on a decoded panel is faster. */
 static bool wants_gemv(const struct fm_cpu_product *p, const struct fm_kernels *k)
 {
-    return p->m == 1 && p->w.data && p->w.fmt != FM_F32 && !p->turned && !p->accumulate && k->gemv[p->w.fmt];
+    return p->m == 1 && p->w.data && p->w.fmt != FM_F32 && !p->w.scale.at && !p->turned && !p->accumulate &&
+           k->gemv[p->w.fmt];
 }
 
 static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)

@@ -7,14 +7,14 @@
 void fm_ref_weights(fm_real *dst, const struct fm_mat *w, int row, int k, int n)
 {
     const struct fm_format *f = &fm_formats[w->fmt];
-    const char *src = (const char *)w->data + (size_t)row * w->row_bytes + fm_format_bytes(w->fmt, (uint64_t)k);
     float tmp[FM_REF_CHUNK];
     assert(f->decode && k % (int)f->block == 0 && n % (int)f->block == 0 && n <= FM_REF_CHUNK);
     if (w->fmt == FM_REAL_FMT) { /* in the double build decode would round to float */
-        memcpy(dst, src, (size_t)n * sizeof *dst);
+        memcpy(dst, (const char *)w->data + (size_t)row * w->row_bytes + (size_t)k * sizeof *dst,
+               (size_t)n * sizeof *dst);
         return;
     }
-    f->decode(tmp, src, (size_t)n);
+    fm_mat_decode(tmp, w, row, k, n, f->decode);
     for (int i = 0; i < n; i++) dst[i] = tmp[i];
 }
 
