@@ -11,13 +11,13 @@ static inline int min_int(int a, int b) { return a < b ? a : b; }
 static void gemv(enum fm_fmt f, float *y, const void *w, size_t row_bytes, const float *x, int n, int k)
 {
     _Alignas(64) float panel[ROWS * COLS];
+    fm_decode_fn decode = fm_avx2_decoder(f);
     for (int i = 0; i < n; i += ROWS)
         for (int p = 0; p < k; p += COLS) {
             const unsigned char *at =
                 (const unsigned char *)w + (size_t)i * row_bytes + fm_format_bytes(f, (uint64_t)p);
             int rows = min_int(ROWS, n - i), cols = min_int(COLS, k - p);
-            for (int r = 0; r < rows; r++)
-                fm_formats[f].decode(panel + r * COLS, at + (size_t)r * row_bytes, (size_t)cols);
+            for (int r = 0; r < rows; r++) decode(panel + r * COLS, at + (size_t)r * row_bytes, (size_t)cols);
             fm_avx2_gemm_rows(1, rows, cols, x + p, 0, 1, panel, COLS, y + i, 0, p > 0);
         }
     for (int i = 0; i < n && k <= 0; i++) y[i] = 0;
@@ -30,6 +30,8 @@ static void gemv(enum fm_fmt f, float *y, const void *w, size_t row_bytes, const
     }
 FM_DECODED_FORMATS(GEMV)
 
-#define SLOT(fmt) k->gemv[FM_##fmt] = gemv_##fmt;
+#define SLOT(fmt)                   \
+    k->gemv[FM_##fmt] = gemv_##fmt; \
+    k->decode[FM_##fmt] = fm_avx2_decoder(FM_##fmt);
 
 void fm_avx2_fill_gemv_decoded(struct fm_kernels *k) { FM_DECODED_FORMATS(SLOT) }

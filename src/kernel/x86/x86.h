@@ -16,6 +16,9 @@ void fm_avx2_fill_norm(struct fm_kernels *k);
 void fm_avx2_fill_rope(struct fm_kernels *k);
 void fm_avx2_fill_adamw(struct fm_kernels *k);
 
+/* The decoder of a format of kernel/decoded.h: this tier's, or the scalar one. */
+fm_decode_fn fm_avx2_decoder(enum fm_fmt f);
+
 /* gemm_f32 for B = Wᵀ (w: n rows of k, w_rs apart) and at most FM_AVX2_ROWS rows of A: gemv's way, in gemv_avx2.c. */
 enum { FM_AVX2_ROWS = 5 };
 void fm_avx2_gemm_rows(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *w,
