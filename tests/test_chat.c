@@ -501,6 +501,99 @@ static void test_answers(void **state)
         decode_all(rows[i].format, rows[i].thinking, rows[i].text, rows[i].want, rows[i].warns);
 }
 
+/* Pieces of every grammar in any order: whatever comes out does not depend on the cuts. */
+static void test_random_answers(void **state)
+{
+    (void)state;
+    static const char *const bits[] = {"<think>",
+                                       "</think>",
+                                       "\n\n<｜DSML｜tool_calls",
+                                       ">\n",
+                                       "<｜DSML｜invoke",
+                                       " name=\"f\">\n",
+                                       "<｜DSML｜parameter",
+                                       " name=\"a\" string=\"true\">v",
+                                       "</｜DSML｜parameter",
+                                       "</｜DSML｜invoke",
+                                       "</｜DSML｜tool_calls>",
+                                       E,
+                                       "<tool_call>",
+                                       "</tool_call>",
+                                       "{\"name\":\"f\",\"arguments\":{}}",
+                                       "\n",
+                                       " ",
+                                       "x",
+                                       TB,
+                                       CB,
+                                       "function" SEP "f\n```json\n",
+                                       "{}",
+                                       "\n```",
+                                       CE,
+                                       TE,
+                                       "<|eot_id|>",
+                                       "<|im_end|>",
+                                       "\xff",
+                                       "<|python_tag|>",
+                                       "f.call(a=\"b\")",
+                                       "</s>"};
+    struct fm_rng r;
+    fm_rng_init(&r, 7);
+    for (int round = 0; round < (quick ? 300 : 3000); round++) {
+        struct fm_buf text = {0}, want = {0};
+        struct fm_parser p;
+        const struct fm_chat_format *f = fm_chat_at(round % 17);
+        bool thinking = f->rules & FM_CHAT_THINKS || fm_rng_u64(&r) % 2;
+        for (uint64_t k = fm_rng_u64(&r) % 14; k > 0; k--) {
+            const char *bit = bits[fm_rng_u64(&r) % (sizeof bits / sizeof *bits)];
+            fm_buf_add(&text, bit, fm_rng_u64(&r) % 8 ? strlen(bit) : fm_rng_u64(&r) % strlen(bit));
+        }
+        fm_buf_add(&text, "", 0);
+        fm_parser_init(&p, &f->parse, thinking);
+        fm_parser_push(&p, text.data, text.len);
+        fm_parser_end(&p);
+        fm_parser_write(&p, &want);
+        decode_cut(f->name, thinking, text.data, text.len, 1, 0, want.data, p.warning != NULL);
+        size_t cut = fm_rng_u64(&r) % (text.len + 1);
+        decode_cut(f->name, thinking, text.data, text.len, cut, text.len, want.data, p.warning != NULL);
+        fm_parser_release(&p);
+        fm_buf_release(&text);
+        fm_buf_release(&want);
+    }
+}
+
+/* Every allocation fails once: an error, nothing lost. */
+static void test_short_memory(void **state)
+{
+    (void)state;
+    static const char in[] =
+        "{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\"messages\":[{\"role\":\"user\",\"content\":"
+        "[{\"type\":\"text\",\"text\":\"q\"}]},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"a\",\"function\":"
+        "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1,\\\"a\\\":[2]}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"r\"}]}";
+    static const char said[] = "w</think>" TB CB "f" SEP "{}" CE TE E;
+    for (int f = 0; fm_chat_at(f); f++) {
+        enum fm_status st = FM_ERR_MEMORY;
+        for (long n = 1; st == FM_ERR_MEMORY; n++) {
+            struct fm_prompt p = {0};
+            fm_mem_fail_at(n);
+            st = prompt_of(fm_chat_name(fm_chat_at(f)), in, sizeof in - 1, &p);
+            fm_mem_fail_at(0);
+            fm_prompt_release(&p);
+        }
+    }
+    bool failed = true;
+    for (long n = 1; failed; n++) {
+        struct fm_parser p;
+        fm_mem_fail_at(n);
+        fm_parser_init(&p, &fm_chat_find("deepseek-v3.1")->parse, true);
+        fm_parser_push(&p, said, sizeof said - 1);
+        fm_parser_end(&p);
+        fm_mem_fail_at(0);
+        failed = p.failed;
+        if (!failed) assert_int_equal(p.n_calls, 1);
+        fm_parser_release(&p);
+    }
+}
+
 /* ---- DeepSeek's examples ---- */
 
 static void test_published(void **state)
@@ -539,10 +632,11 @@ static void test_published(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paragraphs), cmocka_unit_test(test_json),      cmocka_unit_test(test_json_limits),
-        cmocka_unit_test(test_oracle),     cmocka_unit_test(test_numbers),   cmocka_unit_test(test_own_cases),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_marks),     cmocka_unit_test(test_official_parser),
-        cmocka_unit_test(test_answers),    cmocka_unit_test(test_published),
+        cmocka_unit_test(test_paragraphs),   cmocka_unit_test(test_json),      cmocka_unit_test(test_json_limits),
+        cmocka_unit_test(test_oracle),       cmocka_unit_test(test_numbers),   cmocka_unit_test(test_own_cases),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_marks),     cmocka_unit_test(test_official_parser),
+        cmocka_unit_test(test_answers),      cmocka_unit_test(test_published), cmocka_unit_test(test_random_answers),
+        cmocka_unit_test(test_short_memory),
     };
     return RUN(tests);
 }
