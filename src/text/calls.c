@@ -117,16 +117,17 @@ static bool dsml_parameter(struct fm_span s, struct fm_span *key, struct fm_span
 static bool dsml_invoke(struct fm_parser *p, struct cursor *c)
 {
     enum { MAX = 1024 };
-    struct cursor a = *c, b = *c;
-    struct fm_span header, other, name, part, key, value, *keys = NULL;
+    struct cursor inner = *c;
+    struct fm_span header, whole, name, part, key, value, *keys = NULL;
     size_t n = 0;
-    bool string, has_parameter = until(&a, "<" D "parameter", &header), ends = until(&b, "</" D "invoke", &other),
-                 ok = false;
+    bool string, has_parameter, ok = false;
     struct fm_buf args = {0};
-    if (!ends) return false;
-    has_parameter = has_parameter && header.n < other.n;
-    *c = has_parameter ? a : b;
-    if (!dsml_header(has_parameter ? header : other, &name)) return false;
+    if (!until(c, "</" D "invoke", &whole)) return false;
+    const struct cursor behind = *c;
+    inner.end = whole.s + whole.n; /* looked for no further than this call */
+    has_parameter = until(&inner, "<" D "parameter", &header);
+    *c = has_parameter ? (struct cursor){inner.p, behind.end} : behind;
+    if (!dsml_header(has_parameter ? header : whole, &name)) return false;
     if (!(keys = fm_malloc(MAX * sizeof *keys))) {
         p->failed = true;
         return false;
