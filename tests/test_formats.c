@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/env.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernel/kernel.h"
@@ -291,6 +292,53 @@ static void test_fp8(void **state)
     remove_folder(twin);
 }
 
+/* Codes and scales of the shared vectors, where they are (golden/formats/README.md there). */
+static void check_vectors(const char *name)
+{
+    const char *shared = fm_env("FATHOM_SHARED");
+    char file[1024];
+    struct fm_file *f;
+    (void)snprintf(file, sizeof file, "%s/golden/formats/%s.safetensors", shared ? shared : "../shared", name);
+    if (access(file, R_OK)) {
+        printf("SKIP test_formats: %s is not there\n", file);
+        return;
+    }
+    ok(fm_file_open(file, &f, &err));
+    const struct fm_tensor *raw = fm_file_find(f, "raw"), *scale = fm_file_find(f, "scale"),
+                           *t = fm_file_find(f, "f32");
+    const struct fm_tensor *block = fm_file_find(f, "block");
+    assert_true(raw && scale && t && block && t->n_dims == 2 && scale->n_dims == 2);
+    int rows = (int)t->shape[0], cols = (int)t->shape[1];
+    float *at = need(scale->n_elements * sizeof *at), *want = need(t->n_elements * sizeof *want);
+    float *row = need((size_t)cols * sizeof *row);
+    if (scale->fmt == FM_F32)
+        ok(fm_tensor_decode(scale, at, &err));
+    else
+        fm_formats[FM_F8_E8M0].decode(at, scale->data, scale->n_elements);
+    ok(fm_tensor_decode(t, want, &err));
+    int64_t edge;
+    memcpy(&edge, block->data, sizeof edge);
+    struct fm_mat m = fm_mat_of(FM_F8_E4M3, rows, cols, (void *)(size_t)raw->data);
+    m.scale = (struct fm_scales){.at = at, .block = (int)edge, .ld = (int)scale->shape[1]};
+    for (int r = 0; r < rows; r++) {
+        fm_mat_decode(row, &m, r, 0, cols, fm_formats[FM_F8_E4M3].decode);
+        for (int k = 0; k < cols; k++)
+            if (row[k] != want[(size_t)r * (size_t)cols + (size_t)k]) fail_msg("%s: row %d, column %d", name, r, k);
+    }
+    fm_free(at);
+    fm_free(want);
+    fm_free(row);
+    fm_file_close(f);
+}
+
+static void test_fp8_vectors(void **state)
+{
+    (void)state;
+    check_vectors("fp8_e4m3_b128_f32");
+    check_vectors("fp8_e4m3_b128_e8m0");
+    check_vectors("fp8_e4m3_b32_e8m0");
+}
+
 /* ---- NVFP4 with a scale per matrix ---- */
 
 /* A Llama in path[0] whose ffn_down is NVFP4, with one scale; n_scales 2: one too many. */
@@ -375,6 +423,7 @@ int main(void)
     for (int i = 0; i < 2; i++)
         (void)snprintf(path[i], sizeof path[i], "/tmp/fathom-formats-%d-%d.gguf", (int)getpid(), i);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_deepseek),
-                                       cmocka_unit_test(test_fp8), cmocka_unit_test(test_nvfp4)};
+                                       cmocka_unit_test(test_fp8), cmocka_unit_test(test_nvfp4),
+                                       cmocka_unit_test(test_fp8_vectors)};
     return cmocka_run_group_tests_name("formats", tests, NULL, NULL);
 }
