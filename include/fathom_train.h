@@ -81,7 +81,7 @@ enum fm_status fm_train_run(const struct fm_train_options *o, struct fm_train_re
 
 /* Write the checkpoint in folder `from` as a model: to a .gguf file, or a folder with config.json, model.safetensors and
  * tokenizer.json under Hugging Face's names.  format: "F32", "F16", "BF16", "Q8_0", … (NULL: F32).
- * without_mtp leaves the multi-token-prediction block out, which llama.cpp would take for one more layer. */
+ * without_mtp leaves the multi-token-prediction block out (current llama.cpp reads past it, other readers may not). */
 enum fm_status fm_train_export(const char *from, const char *to, const char *format, bool without_mtp,
                                struct fm_error *err) FM_MUST_USE;
 

@@ -116,7 +116,7 @@ struct fm_convert {
     enum fm_status (*add_text)(void *arg, struct fm_writer *w, struct fm_error *err);
     void *arg;
     const char *name; /* general.name */
-    bool without_mtp; /* leave the MTP blocks out: other programs' GGUF readers take them for ordinary layers */
+    bool without_mtp; /* leave the MTP blocks out, for readers of GGUF that do not know them */
 };
 enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w, const char *path,
                               const struct fm_convert *o, struct fm_error *err) FM_MUST_USE;
