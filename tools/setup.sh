@@ -11,12 +11,12 @@ library jansson libjansson-dev
 library libpcre2-8 libpcre2-dev
 library libedit libedit-dev
 library libzstd libzstd-dev
+command gnuplot gnuplot-nox
 '
 packages_check='
 command clang clang
 command clang-format clang-format
 command python3 python3
-command gnuplot gnuplot-nox
 command zstd zstd
 library cmocka libcmocka-dev
 python_module pip python3-pip

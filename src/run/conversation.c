@@ -139,7 +139,7 @@ static void tee_init(struct tee *t, const struct fm_chat *c, const struct fm_gen
 static enum fm_status overflow(const struct fm_session *s, size_t n, struct fm_error *err)
 {
     (void)fm_fail(err, FM_ERR_USAGE, "chat: the conversation has %zu tokens: the context holds %d", n, s->ctx);
-    fm_hint(err, "start over with /clear, or use a larger context (--ctx)");
+    fm_hint(err, "use a larger context (--ctx); in a chat, /clear starts over");
     return FM_ERR_USAGE;
 }
 
