@@ -135,6 +135,7 @@ enum fm_status fm_cmd_logits(struct fm_cli *cli, struct fm_error *err)
     fm_signals_init();
     enum fm_status st = read_ids(&j, err);
     if (!st && !j.setup.engine.ctx) j.setup.engine.ctx = (int)j.n; /* no more than it needs */
+    if (j.all) j.setup.positions = j.n;
     if (!st) st = fm_setup_open(&j.setup, &e, err);
     if (!st) st = compute(&j, e, err);
     fm_engine_close(e);

@@ -114,11 +114,22 @@ enum fm_status fm_setup_model_word(struct fm_setup *s, struct fm_words *w, struc
     return fm_setup_model(s, err);
 }
 
+static enum fm_status plan_logits(const struct fm_setup *s, struct fm_plan *plan, struct fm_error *err)
+{
+    struct fm_model_info *info;
+    if (!s->positions) return FM_OK;
+    FM_TRY(fm_model_inspect(s->engine.model, &info, err));
+    fm_plan_item(plan, "logits of all positions", s->positions * (uint64_t)info->vocab * sizeof(float), false);
+    fm_model_info_free(info);
+    return FM_OK;
+}
+
 enum fm_status fm_setup_open(const struct fm_setup *s, struct fm_engine **out, struct fm_error *err)
 {
     if (s->mem) {
         struct fm_plan plan = {.stream = stderr};
         FM_TRY(fm_memory_plan(&s->engine, fm_plan_item, &plan, err));
+        FM_TRY(plan_logits(s, &plan, err));
         fm_plan_total(&plan);
     }
     return fm_engine_open(&s->engine, out, err);

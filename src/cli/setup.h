@@ -9,6 +9,7 @@
 struct fm_setup {
     struct fm_engine_options engine; /* engine.model NULL: not named yet */
     bool quiet, mem, json;
+    size_t positions; /* whose logits the command will hold, for the plan */
     const char *log_level;
 };
 extern const struct fm_opt fm_model_row[];   /* -m                                     into struct fm_setup */
