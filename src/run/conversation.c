@@ -6,6 +6,7 @@
  * Without a chat format the messages are pieces of one growing text, of which the end is kept when the context is full. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "run/run.h"
 #include "text/chat.h"

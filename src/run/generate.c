@@ -1,6 +1,7 @@
 /* Continue a session token by token: sample, hand the text out, feed.  One loop; the rest is about when to stop. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "run/run.h"
 #include "run/stream.h"
 

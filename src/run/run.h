@@ -87,6 +87,5 @@ enum fm_status fm_info_new(const struct fm_file *f, const struct fm_config *cfg,
                            struct fm_model_info **out, struct fm_error *err) FM_MUST_USE;
 
 struct fm_session *fm_chat_session(struct fm_chat *c); /* to look at in tests */
-double fm_seconds(void);                               /* monotonic          */
 
 #endif

@@ -5,17 +5,9 @@
  *
  * Everything a session needs is reserved by fm_session_new; a feed that fails leaves length, ids and logits as they were. */
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "run/run.h"
-
-double fm_seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- memory ---- */
 

@@ -1,4 +1,5 @@
 /* fm_text_train: files and folders → a byte-level BPE vocabulary in tokenizer.json. */
+#include "base/clock.h"
 #include "fathom.h"
 #include "text/tokenizer.h"
 #include "train/corpus.h"
@@ -30,14 +31,14 @@ enum fm_status fm_text_train(const struct fm_text_train_options *o, const char *
 {
     struct fm_corpus c;
     struct fm_text_train_result result = {0};
-    const double start = fm_trainer_clock();
+    const double start = fm_seconds();
     enum fm_status st;
     FM_GOTO(fm_corpus_find(&c, o->paths, o->n_paths, err));
     FM_GOTO(fm_corpus_load(&c, o->paths, o->n_paths, err));
     FM_GOTO(learn(o, &c, out_path, &result.vocab, err));
     result.corpus_bytes = c.text_len;
     result.files = c.text_files;
-    result.seconds = fm_trainer_clock() - start;
+    result.seconds = fm_seconds() - start;
     if (r) *r = result;
 out:
     fm_corpus_release(&c);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -21,13 +20,6 @@ enum {
 };
 static const size_t ARENA_MAX = (size_t)3 << 29; /* 1.5 GiB */
 static const size_t TOKENIZER_MAX = (size_t)1 << 30;
-
-double fm_trainer_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 const char *fm_trainer_path(struct fm_trainer *t, const char *name)
 {

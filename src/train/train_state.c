@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "train/trainer.h"
 
@@ -34,7 +35,7 @@ static json_t *progress_to_json(const struct fm_trainer *t)
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:o, s:o, s:o, s:o}", "step",
                      (json_int_t)t->step, "steps_total", (json_int_t)t->plan.steps, "tokens", (json_int_t)t->seen,
                      "epoch", (json_int_t)t->data.cursor.epoch, "index", (json_int_t)t->data.cursor.index, "seconds",
-                     t->seconds + fm_trainer_clock() - t->started, "sum_loss", s->loss, "sum_mtp_loss", s->mtp_loss,
+                     t->seconds + fm_seconds() - t->started, "sum_loss", s->loss, "sum_mtp_loss", s->mtp_loss,
                      "sum_balance_loss", s->balance_loss, "sum_steps", (json_int_t)s->steps, "sum_seconds", s->seconds,
                      "last_loss", number(t->last_loss), "val_loss", number(t->val_loss), "val_bpb", number(t->val_bpb),
                      "sum_load", loads);

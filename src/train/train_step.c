@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "train/trainer.h"
 
 /* Windows starts[0 … n) → rows of the micro-batch. */
@@ -94,7 +95,7 @@ static enum fm_status update(struct fm_trainer *t, double lr, struct fm_error *e
 
 enum fm_status fm_trainer_step(struct fm_trainer *t, struct fm_error *err)
 {
-    const double start = fm_trainer_clock();
+    const double start = fm_seconds();
     struct step_losses l;
     FM_TRY(gradients(t, &l, err));
     FM_TRY(update(t, (double)t->o.lr * fm_schedule_at(&t->plan, t->step), err));
@@ -104,7 +105,7 @@ enum fm_status fm_trainer_step(struct fm_trainer *t, struct fm_error *err)
     t->sums.mtp_loss += l.mtp;
     t->sums.balance_loss += l.balance;
     t->sums.steps++;
-    t->sums.seconds += fm_trainer_clock() - start;
+    t->sums.seconds += fm_seconds() - start;
     t->last_loss = l.loss;
     t->step++;
     t->seen += (int64_t)t->o.batch * t->o.seq;

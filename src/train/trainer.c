@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "train/trainer.h"
 
@@ -16,7 +17,7 @@ static const double TIMED_SECONDS = 15; /* enough for slow steps, once three are
 
 /* ---- lines ---- */
 
-static double total_seconds(const struct fm_trainer *t) { return t->seconds + fm_trainer_clock() - t->started; }
+static double total_seconds(const struct fm_trainer *t) { return t->seconds + fm_seconds() - t->started; }
 
 static enum fm_status emit(struct fm_trainer *t, const char *event, const int64_t *load, struct fm_error *err)
 {
@@ -89,11 +90,11 @@ static enum fm_status after_step(struct fm_trainer *t, struct fm_error *err)
 static enum fm_status measure_steps(struct fm_trainer *t, struct fm_error *err)
 {
     for (int i = 0; i < WARM_STEPS; i++) FM_TRY(fm_trainer_rehearse(t, err));
-    const double start = fm_trainer_clock();
+    const double start = fm_seconds();
     int n = 0;
-    for (double spent = 0; n < 3 || (n < TIMED_STEPS && spent < TIMED_SECONDS); spent = fm_trainer_clock() - start, n++)
+    for (double spent = 0; n < 3 || (n < TIMED_STEPS && spent < TIMED_SECONDS); spent = fm_seconds() - start, n++)
         FM_TRY(fm_trainer_rehearse(t, err));
-    const double step = (fm_trainer_clock() - start) / n, window = step / t->o.batch / 3; /* forward: a third */
+    const double step = (fm_seconds() - start) / n, window = step / t->o.batch / 3; /* forward: a third */
     const double whole = t->o.minutes * 60, spent = total_seconds(t) + window * (double)t->data.n_val;
     const double left = whole - spent > whole / 2 ? whole - spent : whole / 2;
     const double eval = t->o.eval_every > 0 ? window * EVAL_TOKENS / t->o.seq / t->o.eval_every : 0;
@@ -188,7 +189,7 @@ static void fill_result(const struct fm_trainer *t, bool stopped, struct fm_trai
 
 static void init(struct fm_trainer *t, const struct fm_train_options *o)
 {
-    *t = (struct fm_trainer){.o = *o, .log.fd = -1, .started = fm_trainer_clock()};
+    *t = (struct fm_trainer){.o = *o, .log.fd = -1, .started = fm_seconds()};
     t->val_loss = t->val_bpb = t->last_loss = t->grad_norm = t->lr = NAN;
     t->line = (struct fm_train_log){.loss = NAN,
                                     .mtp_loss = NAN,

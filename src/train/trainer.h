@@ -62,7 +62,6 @@ struct fm_trainer {
     char *dir, *path; /* OUT; the last fm_trainer_path */
 };
 
-double fm_trainer_clock(void);
 /* OUT/name, valid until the next call; name shorter than 60 bytes. */
 const char *fm_trainer_path(struct fm_trainer *t, const char *name);
 
