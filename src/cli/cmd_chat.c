@@ -79,7 +79,9 @@ static enum fm_status answer(struct talk *t, const char *text, struct fm_error *
     if ((!st || stopped) && !t->ended_line) fm_out("\n", 1);
     fm_out_flush();
     if (!st && !stopped && t->stats.finish == FM_FINISH_LENGTH && fm_chat_length(t->chat) >= fm_chat_ctx(t->chat))
-        fm_note("The context of %d tokens is full: /clear starts over, --ctx N makes it longer.", fm_chat_ctx(t->chat));
+        fm_note("The context of %d tokens is full: %s.", fm_chat_ctx(t->chat),
+                fm_chat_format_name(t->chat) ? "/clear starts over, --ctx N makes it longer"
+                                             : "the text goes on without its beginning, or /clear starts over");
     return stopped ? FM_OK : st;
 }
 
