@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # fathom chat at a terminal: editing, history, commands, what Ctrl-C does where.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+exec </dev/null # the terminals of this test are its own
 command -v python3 >/dev/null || { echo 'no python3'; exit 77; }
 mkdir texts
 cp "$root"/src/base/*.c texts/
