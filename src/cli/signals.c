@@ -50,7 +50,9 @@ static void on_stop_signal(int number)
 static void on_terminal_signal(int number)
 {
     int saved = errno;
-    if (sig.mode == MODE_PROMPT) wake_prompt(number == SIGCONT ? 'c' : 'w');
+    /* a program may be stopped between two keys: the next wait for one must still put the terminal right */
+    if (number == SIGCONT) wake_prompt('c');
+    if (number == SIGWINCH && sig.mode == MODE_PROMPT) wake_prompt('w');
     errno = saved;
 }
 
