@@ -416,7 +416,7 @@ static void params_open(struct params *p, const struct golden *g)
     for (int i = 0; i < p->n; i++) {
         const struct fm_tensor *t = fm_file_find(g->weights, p->rows[i].hf);
         /* rows without a published name are alternatives that only GGUF files know */
-        if (!t && (!*p->rows[i].hf || (p->rows[i].flags & FM_BIND_OPTIONAL))) continue;
+        if (!t && !*p->rows[i].hf) continue;
         if (!t) die(p->rows[i].hf);
         mat_own(&p->rows[i]);
         if (t->n_elements != count_of(&p->rows[i]) || fm_tensor_decode(t, p->rows[i].mat->data, &err)) die(t->name);

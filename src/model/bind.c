@@ -140,7 +140,6 @@ static enum fm_status bind_matrix(const struct fm_file *f, struct fm_arena *a, c
 /* The parts of a pair whose other half the file holds, and attn_k_b/attn_v_b beside attn_kv_b, may be absent. */
 static bool may_be_absent(const struct fm_file *f, const struct fm_binding *list, int n, int i)
 {
-    if (list[i].flags & FM_BIND_OPTIONAL) return true;
     if (!(list[i].flags & (FM_BIND_SPLIT_WHOLE | FM_BIND_SPLIT_PART))) return false;
     const unsigned other = list[i].flags & FM_BIND_SPLIT_WHOLE ? FM_BIND_SPLIT_PART : FM_BIND_SPLIT_WHOLE;
     const bool gguf = fm_file_container(f) == FM_GGUF;

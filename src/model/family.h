@@ -26,7 +26,6 @@ void fm_reader_fail(struct fm_reader *r, const char *key, const char *why);
 /* One concrete tensor of a concrete model. */
 enum {
     FM_BIND_VECTOR = 1,       /* one row, kept as fm_real                                      */
-    FM_BIND_OPTIONAL = 2,     /* may be absent from the file                                   */
     FM_BIND_SPLIT_WHOLE = 64, /* this tensor, or …                                         */
     FM_BIND_SPLIT_PART = 128, /* … these parts of it (no hf name: never trained or exported) */
     FM_BIND_PERMUTE = 4,      /* rows of q, k in GGUF llama files are permuted per head (models.md §1.3) */

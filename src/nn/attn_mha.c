@@ -6,8 +6,6 @@ static struct fm_attn attn_shape(const struct fm_mha_shape *s)
     return (struct fm_attn){s->H, s->Hkv, s->Dh, s->Dh, s->scale};
 }
 
-static bool cached(const struct fm_batch *b) { return b->n_seqs > 0 && b->seqs[0].kv; }
-
 /* q, k, v of this step: projections, biases, head norms, RoPE. */
 static void project(struct fm_ctx *c, const struct fm_mha_shape *s, const struct fm_mha *w, int T,
                     const struct fm_rope *rope, const fm_real *x, const struct fm_mha_saved *p)
@@ -46,7 +44,7 @@ void fm_mha_forward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct
     project(c, s, w, T, rope, x, p);
 
     struct fm_rows *k, *v;
-    if (cached(b)) { /* a cache row is [keys of all heads | values of all heads] */
+    if (fm_batch_is_cached(b)) { /* a cache row is [keys of all heads | values of all heads] */
         k = fm_rows_cached(c, layer, 0, Dh, b);
         v = fm_rows_cached(c, layer, Nk, Dh, b);
         c->op->store(c, k, p->k, Nk, (int)Nk, b);

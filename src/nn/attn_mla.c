@@ -142,7 +142,7 @@ void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct
     queries(c, s, w, b->T, rope, x, p);
     latents(c, s, w, b->T, rope, x, p);
     p->o = fm_ctx_reals(c, (size_t)b->T * No, "attention out");
-    if (b->n_seqs > 0 && b->seqs[0].kv)
+    if (fm_batch_is_cached(b))
         attend_cached(c, s, w, b, layer, p);
     else
         attend_own_rows(c, s, w, b, p);

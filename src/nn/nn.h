@@ -30,6 +30,8 @@ struct fm_kv {
     fm_real **blocks;
     size_t row; /* values per token and layer */
 };
+/* Keys come from caches, else from this step's own rows; a batch never mixes the two. */
+static inline bool fm_batch_is_cached(const struct fm_batch *b) { return b->n_seqs > 0 && b->seqs[0].kv; }
 /* Per-sequence row views, allocated in the arena: this step's own rows (head h at + h·head) … */
 struct fm_rows *fm_rows_flat(struct fm_ctx *c, fm_real *x, size_t stride, size_t head, const struct fm_batch *b);
 /* … or the cache's, starting offset values into each row of this layer. */

@@ -105,8 +105,6 @@ static const tile_fn tiles[2][2][MR] = {
      {packed_1_1, packed_2_1, packed_3_1, packed_4_1, packed_5_1, packed_6_1}},
 };
 
-static int min_int(int a, int b) { return a < b ? a : b; }
-
 static void copy_block(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int m, int n)
 {
     for (int i = 0; i < m; i++)
@@ -136,7 +134,7 @@ static void block(int m, int n, int k, const float *a, ptrdiff_t rs, const float
 {
     for (int j = 0; j < n; j += NR)
         for (int i = 0; i < m; i += MR)
-            tile_any(min_int(MR, m - i), min_int(NR, n - j), k, a + i * (rs ? rs : k), rs, b + (ptrdiff_t)j * k,
+            tile_any(fm_min_int(MR, m - i), fm_min_int(NR, n - j), k, a + i * (rs ? rs : k), rs, b + (ptrdiff_t)j * k,
                      c + i * ldc + j, ldc, load);
 }
 
@@ -155,12 +153,12 @@ static void gemm_blocked(int m, int n, int k, const float *a, ptrdiff_t a_rs, pt
     int kc = piece(k, KC, 8);
     int mc = piece(m, A_FLOATS / kc / MR * MR, MR), nc = piece(n, B_FLOATS / kc / NR * NR, NR);
     for (int jc = 0; jc < n; jc += nc) {
-        int nb = min_int(nc, n - jc);
+        int nb = fm_min_int(nc, n - jc);
         for (int pc = 0; pc < k; pc += kc) {
-            int kb = min_int(kc, k - pc);
+            int kb = fm_min_int(kc, k - pc);
             fm_avx2_pack_b(bw, kb, nb, b + pc * b_rs + jc * b_cs, b_rs, b_cs);
             for (int ic = 0; ic < m; ic += mc) {
-                int mb = min_int(mc, m - ic);
+                int mb = fm_min_int(mc, m - ic);
                 const float *ap = a + ic * a_rs + pc * a_cs;
                 if (pack) fm_avx2_pack_a(aw, mb, kb, ap, a_rs, a_cs);
                 block(mb, nb, kb, pack ? aw : ap, pack ? 0 : a_rs, bw, c + ic * ldc + jc, ldc, accumulate || pc);
@@ -218,11 +216,11 @@ static void gemm_few_rows(int m, int n, int k, const float *a, ptrdiff_t a_rs, p
 {
     int kc = piece(k, FM_GEMM_WORK / ((m + NR - 1) / NR * NR) / 8 * 8, 8);
     for (int pc = 0; pc < k; pc += kc) {
-        int kb = min_int(kc, k - pc);
+        int kb = fm_min_int(kc, k - pc);
         fm_avx2_pack_b(work, kb, m, a + pc * a_cs, a_cs, a_rs);
         for (int j = 0; j < n; j += MR)
             for (int i = 0; i < m; i += NR)
-                tile_transposed(min_int(MR, n - j), min_int(NR, m - i), kb, w + j * w_rs + pc, w_rs,
+                tile_transposed(fm_min_int(MR, n - j), fm_min_int(NR, m - i), kb, w + j * w_rs + pc, w_rs,
                                 work + (ptrdiff_t)i * kb, c + i * ldc + j, ldc, accumulate || pc);
     }
 }

@@ -6,8 +6,6 @@
 /* 64 rows: eight chains of eight, enough to hide the latency of fma.  256: a multiple of every block. */
 enum { ROWS = 64, COLS = 256 };
 
-static inline int min_int(int a, int b) { return a < b ? a : b; }
-
 static void gemv(enum fm_fmt f, float *y, const void *w, size_t row_bytes, const float *x, int n, int k)
 {
     _Alignas(64) float panel[ROWS * COLS];
@@ -16,7 +14,7 @@ static void gemv(enum fm_fmt f, float *y, const void *w, size_t row_bytes, const
         for (int p = 0; p < k; p += COLS) {
             const unsigned char *at =
                 (const unsigned char *)w + (size_t)i * row_bytes + fm_format_bytes(f, (uint64_t)p);
-            int rows = min_int(ROWS, n - i), cols = min_int(COLS, k - p);
+            int rows = fm_min_int(ROWS, n - i), cols = fm_min_int(COLS, k - p);
             for (int r = 0; r < rows; r++) decode(panel + r * COLS, at + (size_t)r * row_bytes, (size_t)cols);
             fm_avx2_gemm_rows(1, rows, cols, x + p, 0, 1, panel, COLS, y + i, 0, p > 0);
         }

@@ -82,4 +82,6 @@ void fm_cpu_products(struct fm_ctx *c, int n);
 /* Decoder of a format, or NULL with a sticky failure. */
 fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt);
 
+static inline int fm_min_int(int a, int b) { return a < b ? a : b; }
+
 #endif

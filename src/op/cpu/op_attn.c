@@ -141,18 +141,16 @@ static void weigh(const struct job *j, const struct tile *t, const struct fm_ker
         for (int s = 0; s < n; s++) k->axpy(y, p[s], v + s * t->v->stride, (size_t)Dv);
 }
 
-static inline int min_int(int a, int b) { return a < b ? a : b; }
-
 /* Keys s0 … s0+63, as far as the tile's rows see them.  Rows on the diagonal go a few at a time with the keys that the
  * last of them sees, the rest at once. */
 static void fold(const struct job *j, const struct tile *t, const struct fm_kernels *k, int s0)
 {
-    int all = min_int(t->pos0 + t->n - s0, BLOCK), step = (DIAGONAL + t->heads - 1) / t->heads;
+    int all = fm_min_int(t->pos0 + t->n - s0, BLOCK), step = (DIAGONAL + t->heads - 1) / t->heads;
     for (int r = s0 > t->pos0 ? s0 - t->pos0 : 0, end; r < t->n; r = end) {
-        end = t->pos0 + r + 1 - s0 >= all ? t->n : min_int(r + step, t->n);
-        int i0 = r * t->heads, i1 = end * t->heads, n = min_int(t->pos0 + end - s0, all);
+        end = t->pos0 + r + 1 - s0 >= all ? t->n : fm_min_int(r + step, t->n);
+        int i0 = r * t->heads, i1 = end * t->heads, n = fm_min_int(t->pos0 + end - s0, all);
         scores(j, t, k, i0, i1, s0, n);
-        for (int i = i0; i < i1; i++) soften(j, t, k, i, min_int(t->pos0 + i / t->heads + 1 - s0, n), n);
+        for (int i = i0; i < i1; i++) soften(j, t, k, i, fm_min_int(t->pos0 + i / t->heads + 1 - s0, n), n);
         weigh(j, t, k, i0, i1, s0, n);
     }
 }

@@ -36,8 +36,6 @@ static void gemm_part(const struct fm_ctx *c, const struct fm_cpu_product *p, in
                                 fm_cpu_work(c, thread));
 }
 
-static inline int min_int(int a, int b) { return a < b ? a : b; }
-
 /* Weights in another format: decode a panel of at most 256 × 256, multiply, go on along k. */
 static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1,
                          int thread)
@@ -47,7 +45,7 @@ static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p,
     float *panel = fm_cpu_panel(c, thread);
     for (int n = n0; n < n1; n += SIDE)
         for (int k = 0; k < p->k; k += SIDE) {
-            int n_end = min_int(n + SIDE, n1), k_end = min_int(k + SIDE, p->k);
+            int n_end = fm_min_int(n + SIDE, n1), k_end = fm_min_int(k + SIDE, p->k);
             int row = p->turned ? k : n, row_end = p->turned ? k_end : n_end, col = p->turned ? n : k;
             int cols = p->turned ? n_end - n : k_end - k;
             for (int r = row; r < row_end; r++)
@@ -89,14 +87,14 @@ static int n_pieces(int n, int piece) { return (n + piece - 1) / piece; }
 /* Tiles of about macs multiply-adds: as many rows as possible first (B is packed or decoded once per tile). */
 static void cut(struct fm_cpu_product *p, double macs)
 {
-    double per_column = (double)p->k * min_int(p->m, TILE_MAX);
+    double per_column = (double)p->k * fm_min_int(p->m, TILE_MAX);
     int columns = macs / per_column < TILE_MAX ? (int)(macs / per_column) : TILE_MAX;
     /* formats with blocks along n (turned) are cut at blocks: the panel's side is a multiple of all */
     int step = p->turned && p->w.data && fm_formats[p->w.fmt].block > 1 ? FM_CPU_PANEL_SIDE : TILE_STEP;
     p->tile_n = round_up(columns > 0 ? columns : 1, step);
-    p->tile_m = min_int(p->m, TILE_MAX);
+    p->tile_m = fm_min_int(p->m, TILE_MAX);
     if (per_column * p->tile_n > 2 * macs)
-        p->tile_m = min_int(p->tile_m, round_up((int)(macs / ((double)p->k * p->tile_n)) + 1, 48));
+        p->tile_m = fm_min_int(p->tile_m, round_up((int)(macs / ((double)p->k * p->tile_n)) + 1, 48));
 }
 
 struct job {
@@ -126,7 +124,7 @@ static void run_tiles(void *arg, int begin, int end, int thread)
         const struct fm_cpu_product *p = product_of(j, i);
         int at = i - p->first_tile, across = n_pieces(p->n, p->tile_n);
         int m = at / across * p->tile_m, n = at % across * p->tile_n;
-        run_tile(j->c, p, m, min_int(m + p->tile_m, p->m), n, min_int(n + p->tile_n, p->n), thread);
+        run_tile(j->c, p, m, fm_min_int(m + p->tile_m, p->m), n, fm_min_int(n + p->tile_n, p->n), thread);
     }
 }
 
