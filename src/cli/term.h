@@ -22,8 +22,16 @@ bool fm_term_is_quiet(void);
 void fm_note(const char *fmt, ...) FM_PRINTF(1, 2);     /* one line, unless quiet */
 void fm_progress(const char *fmt, ...) FM_PRINTF(1, 2); /* a terminal: one line rewritten; else a line every 10 s */
 void fm_progress_end(void);                             /* leaves the last progress line standing */
-void fm_print_failure(const struct fm_error *err);      /* "fathom: WHAT: WHERE: WHY" and the hint */
-const char *fm_dim(void), *fm_plain(void);              /* escape codes, empty without colours */
+/* Part of a long job: done of total, its rate and when it ends.  start: fm_clock() when it began; done0: how much of it an
+ * earlier, resumed run had done; note may be empty. */
+struct fm_bar {
+    const char *what, *unit; /* "perplexity", "chunks"; unit "B": shown as bytes */
+    double start;
+    unsigned long long done0, total;
+};
+void fm_progress_bar(const struct fm_bar *b, unsigned long long done, const char *note);
+void fm_print_failure(const struct fm_error *err); /* "fathom: WHAT: WHERE: WHY" and the hint */
+const char *fm_dim(void), *fm_plain(void);         /* escape codes, empty without colours */
 
 int fm_term_width(void);
 double fm_clock(void); /* seconds, monotonic */
