@@ -202,7 +202,7 @@ static struct fm_mat scaled(int rows, int cols)
     for (int i = 0; i < rows * cols; i++)
         codes[i] = (uint8_t)(fm_rng_below(&g.rng, 0x30) | fm_rng_below(&g.rng, 2) << 7);
     struct fm_mat w = fm_mat_of(FM_F8_E4M3, rows, cols, codes);
-    w.scale = (struct fm_scales){.at = at, .block = 32, .ld = ld};
+    w.scale = (struct fm_scales){.at = at, .block_rows = 32, .block_cols = 32, .ld = ld};
     return w;
 }
 
@@ -212,8 +212,8 @@ static struct fm_mat unscaled(const struct fm_mat *w)
     float *x = keep((size_t)w->rows * w->cols * sizeof *x);
     for (int r = 0; r < w->rows; r++)
         for (int k = 0; k < w->cols; k++)
-            x[r * w->cols + k] =
-                fm_e4m3_to_f32(((uint8_t *)w->data)[r * w->cols + k]) * w->scale.at[r / 32 * w->scale.ld + k / 32];
+            x[r * w->cols + k] = fm_e4m3_to_f32(((uint8_t *)w->data)[r * w->cols + k]) *
+                                 ((const float *)w->scale.at)[r / 32 * w->scale.ld + k / 32];
     return fm_mat_of(FM_F32, w->rows, w->cols, x);
 }
 

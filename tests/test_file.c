@@ -513,7 +513,7 @@ static void test_safetensors_entries(void **state)
     accept_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("z", "F32", "[0,9]", "[8,8]") "," ENTRY("b", "F16", "[4]",
                                                                                                       "[8,16]") "}",
               16);
-    accept_st("{" ENTRY("a", "F4", "[3]", "[0,16]") "}", 16); /* unknown: listed */
+    accept_st("{" ENTRY("a", "F6_E2M3", "[3]", "[0,16]") "}", 16); /* unknown: listed */
     refuse_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("b", "F32", "[2]", "[4,12]") "}", 12, "overlap");
     refuse_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("b", "F32", "[2]", "[0,8]") "}", 8, "overlap");
     refuse_st("{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("b", "F32", "[2]", "[12,20]") "}", 20, "gap");

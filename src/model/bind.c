@@ -7,11 +7,13 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/model.h"
+#include "model/scales.h"
 
 static enum fm_status bad(const struct fm_tensor *t, const char *name, const struct fm_file *f, struct fm_error *err,
                           const char *why)
 {
-    return fm_fail(err, FM_ERR_INPUT, "load model: %s, tensor '%s': %s", t ? t->path : fm_file_path(f), name, why);
+    return fm_fail(err, FM_ERR_INPUT, "load model: %s, tensor '%s': %s", t ? t->path : fm_file_path(f),
+                   t ? t->name : name, why);
 }
 
 /* Stacked experts have one more dimension in front; newer files give attn_k_b, attn_v_b per head. */
@@ -65,6 +67,9 @@ static enum fm_status bind_vector(struct fm_arena *a, const struct fm_tensor *t,
                                   struct fm_error *err)
 {
     const size_t n = (size_t)b->cols;
+    if (t->fmt == FM_F8_E4M3 || t->fmt == FM_F4_E2M1)
+        return fm_fail(err, FM_ERR_INPUT, "load model: %s, tensor '%s': a vector in %s is not supported", t->path,
+                       t->name, t->type_name);
     float *v = fm_arena_alloc(a, n * sizeof *v, "vectors");
     if (a->dry) return FM_OK;
     if (!v) return fm_fail_memory(err, "vectors", n * sizeof *v);
@@ -73,55 +78,9 @@ static enum fm_status bind_vector(struct fm_arena *a, const struct fm_tensor *t,
     return FM_OK;
 }
 
-/* The edge of the square blocks that [rows, cols] is cut into so that there are as many as scales; 0: no such edge.
- * Among these edges the counts decide: they are equal for two of them only where both make one block of the whole. */
-static int scale_block(const struct fm_tensor *t, int rows, int cols)
-{
-    static const int edges[] = {128, 64, 32};
-    for (size_t i = 0; t->n_dims == 2 && i < sizeof edges / sizeof *edges; i++) {
-        const int e = edges[i];
-        if (t->shape[0] == (uint64_t)((rows + e - 1) / e) && t->shape[1] == (uint64_t)((cols + e - 1) / e)) return e;
-    }
-    return 0;
-}
-
-/* The tensor beside a weight `name` that holds its scales: of FP8 one per block (models.md §9.3), of NVFP4 in GGUF, if there
- * is one, one per matrix (§9.5).  Of other formats: "". */
-static void scales_name(enum fm_fmt fmt, const char *name, char *out, size_t n)
-{
-    *out = 0;
-    if (fmt == FM_F8_E4M3) snprintf(out, n, "%s_scale_inv", name);
-    if (fmt == FM_NVFP4 && fm_ends_with(name, ".weight"))
-        snprintf(out, n, "%.*s.scale", (int)(strlen(name) - strlen(".weight")), name);
-}
-
-/* Copied, because they may lie unaligned and in another float format. */
-static enum fm_status bind_scales(const struct fm_file *f, struct fm_arena *a, const struct fm_tensor *w,
-                                  const struct fm_binding *b, const char *name, struct fm_error *err)
-{
-    enum { WHOLE = 1 << 30 }; /* a block as large as any matrix */
-    char beside[160];
-    scales_name(w->fmt, name, beside, sizeof beside);
-    const struct fm_tensor *t = *beside ? fm_file_find(f, beside) : NULL;
-    const bool blocks = w->fmt == FM_F8_E4M3;
-    if (!t && blocks) return bad(NULL, beside, f, err, "is missing: the scales of FP8 weights");
-    if (!t) return FM_OK;
-    const int block = blocks ? scale_block(t, b->rows, b->cols) : WHOLE;
-    if (!block) return bad(t, beside, f, err, "is no scale per block of 128, 64 or 32 rows and columns");
-    if (!blocks && t->n_elements != 1 && (b->expert < 0 || t->n_elements != (uint64_t)b->n_experts))
-        return bad(t, beside, f, err, "is no scale per matrix");
-    float *scale = fm_arena_alloc(a, (size_t)t->n_elements * sizeof *scale, "scales");
-    if (a->dry) return FM_OK;
-    if (!scale) return fm_fail_memory(err, "scales", t->n_elements * sizeof *scale);
-    FM_TRY(fm_tensor_decode(t, scale, err));
-    if (!blocks && t->n_elements > 1) scale += b->expert;
-    b->mat->scale = (struct fm_scales){.at = scale, .block = block, .ld = blocks ? (int)t->shape[1] : 1};
-    return FM_OK;
-}
-
 /* Kernels read f32 and f16 at natural alignment; containers promise none, so an odd tensor is copied. */
 static enum fm_status bind_matrix(const struct fm_file *f, struct fm_arena *a, const struct fm_tensor *t,
-                                  const struct fm_binding *b, const char *name, bool stacked, struct fm_error *err)
+                                  const struct fm_binding *b, bool stacked, const int *edges, struct fm_error *err)
 {
     const struct fm_format *fmt = &fm_formats[t->fmt];
     const size_t row_bytes = (size_t)fm_format_bytes(t->fmt, (uint64_t)b->cols), bytes = row_bytes * (size_t)b->rows;
@@ -133,8 +92,13 @@ static enum fm_status bind_matrix(const struct fm_file *f, struct fm_arena *a, c
         if (!a->dry && !copy) return fm_fail_memory(err, "unaligned matrices", bytes);
         if (!a->dry) memcpy(copy, data, bytes);
     }
-    if (!a->dry) *b->mat = fm_mat_of(t->fmt, b->rows, b->cols, copy ? copy : (void *)(size_t)data);
-    return bind_scales(f, a, t, b, name, err);
+    struct fm_scales scale;
+    FM_TRY(fm_scales_find(f, t, b->rows, b->cols, stacked ? b->expert : 0, stacked ? b->n_experts : 1, edges, &scale,
+                          err));
+    if (a->dry) return FM_OK;
+    *b->mat = fm_mat_of(t->fmt, b->rows, b->cols, copy ? copy : (void *)(size_t)data);
+    b->mat->scale = scale;
+    return FM_OK;
 }
 
 /* The parts of a pair whose other half the file holds, and attn_k_b/attn_v_b beside attn_kv_b, may be absent. */
@@ -154,14 +118,20 @@ static bool may_be_absent(const struct fm_file *f, const struct fm_binding *list
 static enum fm_status refuse_companions(const struct fm_file *f, const struct fm_binding *list, int n,
                                         const struct fm_tensor *t, const char *name, struct fm_error *err)
 {
-    static const char *const beside[] = {".bias", ".scale", ".weight_scale", ".weight_scale_inv"};
+    static const char *const beside[] = {".bias",
+                                         ".scale",
+                                         ".weight_scale",
+                                         ".weight_scale_inv",
+                                         ".weight_scale_2",
+                                         ".weight_global_scale",
+                                         ".weight_zero_point",
+                                         ".pre_quant_scale"};
     const bool gguf = fm_file_container(f) == FM_GGUF;
-    char other[160], scales[160];
-    scales_name(t->fmt, name, scales, sizeof scales);
+    char other[160];
     if (!fm_ends_with(name, ".weight")) return FM_OK;
     for (size_t k = 0; k < sizeof beside / sizeof *beside; k++) {
         snprintf(other, sizeof other, "%.*s%s", (int)(strlen(name) - strlen(".weight")), name, beside[k]);
-        bool unknown = strcmp(other, scales) && fm_file_find(f, other);
+        bool unknown = fm_file_find(f, other) && !fm_scales_are(f, t, other);
         for (int i = 0; unknown && i < n; i++) unknown = strcmp(gguf ? list[i].gguf : list[i].hf, other);
         if (unknown) return bad(fm_file_find(f, other), other, f, err, "this family does not use it");
     }
@@ -169,19 +139,20 @@ static enum fm_status refuse_companions(const struct fm_file *f, const struct fm
 }
 
 static enum fm_status bind_all(const struct fm_file *f, struct fm_arena *a, const struct fm_binding *list, int n,
-                               struct fm_error *err)
+                               const int *edges, struct fm_error *err)
 {
     const bool gguf = fm_file_container(f) == FM_GGUF;
     for (int i = 0; i < n; i++) {
         const struct fm_binding *b = &list[i];
         const char *name = gguf ? b->gguf : b->hf;
-        const struct fm_tensor *t = *name ? fm_file_find(f, name) : NULL;
+        struct fm_tensor view;
+        const struct fm_tensor *t = *name ? fm_weight_find(f, name, &view) : NULL;
         const bool stacked = gguf && b->expert >= 0;
         if (!t && may_be_absent(f, list, n, i)) continue;
         if (!t) return bad(NULL, name, f, err, "is missing");
         FM_TRY(check_tensor(t, b, stacked, name, f, err));
         if (a->dry && (b->expert <= 0 || !gguf)) FM_TRY(refuse_companions(f, list, n, t, name, err));
-        FM_TRY(b->flags & FM_BIND_VECTOR ? bind_vector(a, t, b, err) : bind_matrix(f, a, t, b, name, stacked, err));
+        FM_TRY(b->flags & FM_BIND_VECTOR ? bind_vector(a, t, b, err) : bind_matrix(f, a, t, b, stacked, edges, err));
     }
     return FM_OK;
 }
@@ -231,7 +202,7 @@ static enum fm_status load_into(const struct fm_file *f, bool for_inference, str
     struct fm_binding *list;
     int n;
     FM_TRY(fm_bindings_new(&m->cfg, &m->w, &list, &n, err));
-    enum fm_status st = bind_all(f, a, list, n, err);
+    enum fm_status st = bind_all(f, a, list, n, m->cfg.fp8_block[0] ? m->cfg.fp8_block : NULL, err);
     if (!st && for_inference && m->cfg.mla.Rkv) st = derive_all(f, m, a, list, n, err);
     fm_free(list);
     return st;

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/quant_config.h"
 #include "model/rope_config.h"
 
 static const struct fm_family *family_of_json(const json_t *j)
@@ -96,6 +97,7 @@ enum fm_status fm_config_from_json(const json_t *j, const char *where, struct fm
                                    : -1; /* lists: the tokenizer knows */
     cfg.init_std = (float)fm_read_num(&r, "initializer_range", 1e-6, 10, 0.02);
     cfg.family->read_json(&r, &cfg);
+    fm_quant_read_json(&r, &cfg);
     fm_rope_read_json(&r, &cfg);
     fm_rope_amplitudes(&r, &cfg);
     check(&r, &cfg);

@@ -46,6 +46,8 @@ struct fm_config {
     int n_dense;      /* first_k_dense_replace */
     int n_shared;     /* n_shared_experts */
 
+    int fp8_block
+        [2];        /* quantization_config.weight_block_size: rows and columns of a scale of FP8 weights; 0: not said */
     int n_mtp;      /* num_nextn_predict_layers that the file really holds */
     float init_std; /* initializer_range, training only */
 };

@@ -21,10 +21,14 @@ void fm_mat_decode(float *dst, const struct fm_mat *w, int row, int col, int n, 
     const struct fm_scales *s = &w->scale;
     decode(dst, (const char *)w->data + (size_t)row * w->row_bytes + fm_format_bytes(w->fmt, (uint64_t)col), (size_t)n);
     if (!s->at) return;
-    const float *at = s->at + (size_t)((s->row0 + row) / s->block) * (size_t)s->ld;
+    const struct fm_format *f = &fm_formats[s->fmt];
+    const char *at = (const char *)s->at + (size_t)((s->row0 + row) / s->block_rows) * (size_t)s->ld * f->block_bytes;
     for (int k = 0; k < n;) {
-        float scale = at[(col + k) / s->block];
-        int end = k + s->block - (col + k) % s->block;
-        for (; k < end && k < n; k++) dst[k] *= scale;
+        float scale;
+        int block = (col + k) / s->block_cols, left = s->block_cols - (col + k) % s->block_cols;
+        int end = left < n - k ? k + left : n;
+        f->decode(&scale, at + (size_t)block * f->block_bytes, 1);
+        for (; k < end; k++) dst[k] *= scale;
     }
+    for (int k = 0; s->two_levels && k < n; k++) dst[k] *= s->whole;
 }

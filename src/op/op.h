@@ -25,10 +25,15 @@ typedef float fm_real;
 #define FM_REAL_FMT FM_F32
 #endif
 
-/* Scales beside a matrix: element [r, k] counts at[(row0 + r)/block·ld + k/block] times.  at NULL: there are none. */
+/* Scales beside a matrix, left where they lie: element [r, k] counts s[(row0 + r)/block_rows·ld + k/block_cols] times, s
+ * being the values of `at` in format fmt (of single elements; need not be aligned), and, if two_levels, `whole` times that.
+ * at NULL: there are none. */
 struct fm_scales {
-    const float *at;
-    int block, ld, row0;
+    const void *at;
+    enum fm_fmt fmt;
+    int block_rows, block_cols, ld, row0;
+    bool two_levels;
+    float whole;
 };
 
 /* A weight matrix [rows, cols] in any format, rows row_bytes apart.  y = x·Wᵀ has cols inputs and rows outputs. */
@@ -50,7 +55,7 @@ static inline struct fm_mat fm_mat_of(enum fm_fmt fmt, int rows, int cols, void 
 }
 
 /* dst[n] = columns col … col+n−1 of a row, by the format's decoder (or a kernel with the same bits), times the scales:
- * one more rounding.  col and n are multiples of the format's block. */
+ * one more rounding each.  col and n are multiples of the format's block. */
 void fm_mat_decode(float *dst, const struct fm_mat *w, int row, int col, int n, fm_decode_fn decode);
 
 enum { FM_KV_BLOCK = 64 }; /* cached rows per block; attention folds keys at these absolute positions */

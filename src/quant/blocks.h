@@ -58,6 +58,7 @@ void fm_decode_iq3_s(float *dst, const void *src, size_t n);
 void fm_decode_iq1_s(float *dst, const void *src, size_t n);
 void fm_decode_iq1_m(float *dst, const void *src, size_t n);
 void fm_decode_f8_e4m3(float *dst, const void *src, size_t n);
+void fm_decode_f4_e2m1(float *dst, const void *src, size_t n);
 void fm_decode_f8_e8m0(float *dst, const void *src, size_t n);
 
 #define FM_F16_MAX 65504.0f

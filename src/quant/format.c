@@ -36,6 +36,7 @@ const struct fm_format fm_formats[FM_FMT_COUNT] = {
     [FM_NVFP4]   = {"NVFP4",   NULL,      40, 64,  36,  fm_decode_nvfp4,   NULL,             NULL},
     [FM_F8_E4M3] = {"F8_E4M3", "F8_E4M3", -1, 1,   1,   fm_decode_f8_e4m3, NULL,             NULL},
     [FM_F8_E8M0] = {"F8_E8M0", "F8_E8M0", -1, 1,   1,   fm_decode_f8_e8m0, NULL,             NULL},
+    [FM_F4_E2M1] = {"F4_E2M1", "F4",      -1, 2,   1,   fm_decode_f4_e2m1, NULL,             NULL},
     [FM_I8]      = {"I8",      "I8",      24, 1,   1,   NULL,              NULL,             NULL},
     [FM_U8]      = {"U8",      "U8",      -1, 1,   1,   NULL,              NULL,             NULL},
     [FM_I16]     = {"I16",     "I16",     25, 1,   2,   NULL,              NULL,             NULL},

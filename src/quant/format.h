@@ -35,6 +35,7 @@ enum fm_fmt {
     FM_NVFP4,
     FM_F8_E4M3,
     FM_F8_E8M0,
+    FM_F4_E2M1,
     /* met in files, listed and sized, not computed with (decode == NULL) */
     FM_I8,
     FM_U8,

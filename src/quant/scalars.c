@@ -1,11 +1,11 @@
-/* Formats without blocks: F32, F16, BF16, F64, and the small floats of FP8 and FP4 files.
+/* Formats without blocks of their own: F32, F16, BF16, F64, and the small floats of FP8 and FP4 files.
  *
  *   F32   s eeeeeeee mmmmmmmmmmmmmmmmmmmmmmm    bias 127
  *   BF16  s eeeeeeee mmmmmmm                    the upper half of F32
  *   F16   s eeeee mmmmmmmmmm                    bias 15; e = 0: m·2^-24; e = 31: inf, NaN
  *   E4M3  s eeee mmm                            bias 7; e = 0: m·2^-9; no infinity, all ones: NaN
  *   E8M0  eeeeeeee                              2^(e − 127); 255: NaN
- *   E2M1  s ee m                                bias 1; e = 0: m/2
+ *   E2M1  s ee m                                bias 1; e = 0: m/2; in files two a byte, the low half first
  *
  * Source: IEEE 754-2008; OCP 8-bit floats 1.0 and MX 1.0; spec models.md §9.2.  NaN conversions of the 16-bit formats
  * follow the hardware (F16C, NEON): the result is quiet and keeps the upper bits of the payload.  Subnormals are never
@@ -92,6 +92,16 @@ void fm_decode_f8_e4m3(float *dst, const void *src, size_t n)
 void fm_decode_f8_e8m0(float *dst, const void *src, size_t n)
 {
     for (size_t i = 0; i < n; i++) dst[i] = fm_e8m0_to_f32(((const uint8_t *)src)[i]);
+}
+
+void fm_decode_f4_e2m1(float *dst, const void *src, size_t n)
+{
+    static const float value[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    const uint8_t *b = src;
+    for (size_t i = 0; i < n; i += 2, b++) {
+        dst[i] = value[*b & 15];
+        dst[i + 1] = value[*b >> 4];
+    }
 }
 
 void fm_decode_f32(float *dst, const void *src, size_t n) { memcpy(dst, src, n * 4); }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/scales.h"
 #include "run/resources.h"
 #include "run/run.h"
 
@@ -16,7 +17,8 @@ static void count_bytes(const struct fm_file *f, const struct fm_config *cfg, st
     double total = 0, active = 0;
     for (int r = 0; r < n; r++) {
         const struct fm_binding *b = &rows[r];
-        const struct fm_tensor *t = fm_binding_tensor(f, b);
+        struct fm_tensor view;
+        const struct fm_tensor *t = fm_binding_tensor(f, b, &view);
         if (!t) continue;
         bool stacked = b->expert >= 0 && fm_file_container(f) == FM_GGUF, looked_up = b->mat == &w->embed && !cfg->tied;
         double bytes = stacked ? (double)t->n_bytes / b->n_experts : (double)t->n_bytes;
@@ -33,7 +35,11 @@ static const char *main_format(const struct fm_file *f)
 {
     uint64_t bytes[FM_FMT_COUNT + 1] = {0};
     int best = FM_FMT_COUNT;
-    for (int i = 0; i < fm_file_n_tensors(f); i++) bytes[fm_file_tensor(f, i)->fmt] += fm_file_tensor(f, i)->n_bytes;
+    for (int i = 0; i < fm_file_n_tensors(f); i++) {
+        struct fm_tensor view;
+        const struct fm_tensor *t = fm_weight_find(f, fm_file_tensor(f, i)->name, &view);
+        bytes[t->fmt] += t->n_bytes;
+    }
     for (int i = 0; i < FM_FMT_COUNT; i++)
         if (bytes[i] > bytes[best]) best = i;
     return best == FM_FMT_COUNT ? "unknown" : fm_formats[best].name;
@@ -140,7 +146,8 @@ int fm_tensors_count(const struct fm_tensors *t) { return fm_file_n_tensors(t->f
 
 void fm_tensors_info(const struct fm_tensors *t, int i, struct fm_tensor_info *out)
 {
-    const struct fm_tensor *x = fm_file_tensor(t->file, i);
+    struct fm_tensor view;
+    const struct fm_tensor *x = fm_weight_find(t->file, fm_file_tensor(t->file, i)->name, &view);
     *out = (struct fm_tensor_info){.name = x->name,
                                    .format = x->type_name,
                                    .path = x->path,
@@ -159,7 +166,24 @@ int fm_tensors_find(const struct fm_tensors *t, const char *name)
     return -1;
 }
 
+/* The last two dimensions are a matrix, whose scales lie beside it; those before count matrices. */
+static enum fm_status read_scaled(const struct fm_file *f, const struct fm_tensor *x, float *dst, struct fm_error *err)
+{
+    const int rows = (int)x->shape[x->n_dims - 2], cols = (int)x->shape[x->n_dims - 1];
+    const uint64_t n = x->n_elements / ((uint64_t)rows * (uint64_t)cols);
+    const char *data = x->data;
+    for (uint64_t e = 0; e < n; e++) {
+        struct fm_mat m = fm_mat_of(x->fmt, rows, cols, (void *)(size_t)data);
+        FM_TRY(fm_scales_find(f, x, rows, cols, (int)e, (int)n, NULL, &m.scale, err));
+        for (int r = 0; r < rows; r++, dst += cols) fm_mat_decode(dst, &m, r, 0, cols, fm_formats[x->fmt].decode);
+        data += m.row_bytes * (size_t)rows;
+    }
+    return FM_OK;
+}
+
 enum fm_status fm_tensors_read(const struct fm_tensors *t, int i, float *dst, struct fm_error *err)
 {
-    return fm_tensor_decode(fm_file_tensor(t->file, i), dst, err);
+    struct fm_tensor view;
+    const struct fm_tensor *x = fm_weight_find(t->file, fm_file_tensor(t->file, i)->name, &view);
+    return fm_scales_beside(t->file, x) ? read_scaled(t->file, x, dst, err) : fm_tensor_decode(x, dst, err);
 }

@@ -66,7 +66,8 @@ static void give_shapes(const struct fm_file *f, const struct fm_config *cfg, st
 {
     static char nowhere;
     for (int i = 0; i < n; i++) {
-        const struct fm_tensor *t = fm_binding_tensor(f, &rows[i]);
+        struct fm_tensor view;
+        const struct fm_tensor *t = fm_binding_tensor(f, &rows[i], &view);
         if (t)
             *rows[i].mat = (struct fm_mat){.fmt = t->fmt, .rows = rows[i].rows, .cols = rows[i].cols, .data = &nowhere};
     }

@@ -7,12 +7,13 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/scales.h"
 #include "text/chat.h"
 
-const struct fm_tensor *fm_binding_tensor(const struct fm_file *f, const struct fm_binding *b)
+const struct fm_tensor *fm_binding_tensor(const struct fm_file *f, const struct fm_binding *b, struct fm_tensor *view)
 {
     const char *name = fm_file_container(f) == FM_GGUF ? b->gguf : b->hf;
-    return *name ? fm_file_find(f, name) : NULL;
+    return *name ? fm_weight_find(f, name, view) : NULL;
 }
 
 /* Size of folder/name; 0 when there is no such file. */

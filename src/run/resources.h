@@ -6,8 +6,9 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 
-/* The tensor of a binding under this container's name; NULL when absent. Of stacked experts the whole stack. */
-const struct fm_tensor *fm_binding_tensor(const struct fm_file *f, const struct fm_binding *b);
+/* The tensor of a binding under this container's name; NULL when absent. Of stacked experts the whole stack;
+ * of packed FP4 the values, in *view (model/scales.h). */
+const struct fm_tensor *fm_binding_tensor(const struct fm_file *f, const struct fm_binding *b, struct fm_tensor *view);
 
 /* *tok stays NULL when the model carries no tokenizer, or one we cannot read: then why says so, and a model without text
  * still computes logits.  Only a lack of memory is a failure. */
