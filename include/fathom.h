@@ -212,6 +212,51 @@ enum fm_status fm_chat_parser_end(struct fm_chat_parser *c, char **message, size
                                   struct fm_error *err) FM_MUST_USE;
 void fm_chat_parser_free(struct fm_chat_parser *c);
 
+/* ---- importance matrices --------------------------------------------------------------------------------------- */
+
+/* Runs a calibration text through a model and keeps, for each weight matrix, the mean of the squared inputs per column:
+ * what quantising weighs its errors with.  The text is cut into chunks, each a sequence of its own; the last, shorter one is
+ * left out.  If the model wants BOS, it replaces the first token of each chunk.  (So does llama.cpp, whose format OUT has.)
+ * The same bits for any number of threads, and whether or not a run was resumed. */
+struct fm_calibration;
+struct fm_calibration_options {
+    struct fm_engine_options engine; /* ctx: tokens of a chunk, 0: 512; chunk: ignored               */
+    const char *text, *out;          /* files                                                       */
+    int first, chunks;               /* chunks to leave out, 0 or more; to run at most, 0: all      */
+    int save_every;                  /* chunks; 0: 10                                               */
+    bool resume;                     /* OUT is of the same text and options: go on behind it        */
+    bool special;                    /* names of control tokens in the text are those tokens        */
+    bool output;                     /* the output matrix, too (of a tied model the embedding)      */
+};
+enum fm_status fm_calibration_new(const struct fm_calibration_options *o, struct fm_calibration **out,
+                                  struct fm_error *err) FM_MUST_USE;
+void fm_calibration_free(struct fm_calibration *c);
+int fm_calibration_total(const struct fm_calibration *c); /* chunks, … */
+int fm_calibration_done(const struct fm_calibration *c);  /* … and how many of them are in the sums */
+/* progress (may be NULL) is called after each chunk.  OUT is replaced every save_every chunks and at the end, also at the end
+ * that fm_calibration_cancel or a failure makes. */
+enum fm_status fm_calibration_run(struct fm_calibration *c, void (*progress)(void *arg, int done, int total), void *arg,
+                                  struct fm_error *err) FM_MUST_USE;
+void fm_calibration_cancel(struct fm_calibration *c); /* as fm_session_cancel */
+
+/* What such a file says: GGUF, or llama.cpp's older .dat. */
+struct fm_importance;
+struct fm_importance_info {
+    const char *name;              /* of the weights                                                     */
+    uint64_t matrices, seen, cols; /* experts (else 1), those that had input, columns of each            */
+    int64_t rows_min, rows_max;    /* inputs per matrix                                                  */
+    double min, max, mean, dev;    /* of the mean squares of all columns that had input                  */
+    double active, entropy;        /* share of them above 1e-5; 1: all the same, 0: one has everything   */
+};
+enum fm_status fm_importance_open(const char *path, struct fm_importance **out, struct fm_error *err) FM_MUST_USE;
+void fm_importance_close(struct fm_importance *m);
+int fm_importance_count(const struct fm_importance *m); /* tensors, by name */
+void fm_importance_at(const struct fm_importance *m, int i, struct fm_importance_info *out);
+int64_t fm_importance_chunks(const struct fm_importance *m, int *tokens); /* and of how many tokens each is */
+const char *fm_importance_text(const struct fm_importance *m, int i);     /* names of texts; NULL behind the last */
+/* The sum of n >= 1 files, as a new one. */
+enum fm_status fm_importance_merge(const char *const *paths, int n, const char *out, struct fm_error *err) FM_MUST_USE;
+
 /* ---- files ----------------------------------------------------------------------------------------------------- */
 
 struct fm_tensors;

@@ -114,6 +114,7 @@ struct fm_router {
 };
 
 struct fm_ctx;
+struct fm_observer;
 
 struct fm_ops {
     const char *name;
@@ -216,11 +217,12 @@ struct fm_ctx {
     const struct fm_ops_grad *grad; /* NULL outside training */
     struct fm_arena *arena;         /* step scratch and saved activations */
     struct fm_pool *pool;
-    void *backend;         /* op/cpu: kernels and per-thread scratch */
-    bool exact;            /* quantised weights are decoded and computed with in float32 */
-    bool deterministic;    /* same bits whatever the session's history: always absorbed MLA (implied by exact) */
-    atomic_bool *cancel;   /* NULL or polled between tiles */
-    enum fm_status status; /* sticky */
+    void *backend;                /* op/cpu: kernels and per-thread scratch */
+    bool exact;                   /* quantised weights are decoded and computed with in float32 */
+    bool deterministic;           /* same bits whatever the session's history: always absorbed MLA (implied by exact) */
+    atomic_bool *cancel;          /* NULL or polled between tiles */
+    struct fm_observer *observer; /* of op/observe.h; NULL elsewhere */
+    enum fm_status status;        /* sticky */
     struct fm_error error;
 };
 

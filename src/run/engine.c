@@ -24,10 +24,11 @@ static enum fm_status start_compute(struct fm_engine *e, int threads, struct fm_
     return FM_OK;
 }
 
-static enum fm_status load(struct fm_engine *e, const struct fm_engine_options *o, struct fm_error *err)
+static enum fm_status load(struct fm_engine *e, const struct fm_engine_options *o, bool for_inference,
+                           struct fm_error *err)
 {
     FM_TRY(fm_file_open(o->model, &e->file, err));
-    FM_TRY(fm_model_load(e->file, true, &e->model, err));
+    FM_TRY(fm_model_load(e->file, for_inference, &e->model, err));
     e->loaded = true;
     FM_TRY(fm_model_tokenizer(e->file, &e->tok, &e->tok_error, err));
     if (e->tok) FM_TRY(fm_model_chat(e->file, e->tok, &e->chat, err));
@@ -40,19 +41,25 @@ static enum fm_status load(struct fm_engine *e, const struct fm_engine_options *
     return FM_OK;
 }
 
-enum fm_status fm_engine_open(const struct fm_engine_options *o, struct fm_engine **out, struct fm_error *err)
+enum fm_status fm_engine_open_for(const struct fm_engine_options *o, bool for_inference, struct fm_engine **out,
+                                  struct fm_error *err)
 {
     FM_TRY(fm_options_check(o, err));
     struct fm_engine *e = fm_calloc(1, sizeof *e);
     if (!e) return fm_fail_memory(err, "an engine", sizeof *e);
     enum fm_status st;
-    FM_GOTO(load(e, o, err));
+    FM_GOTO(load(e, o, for_inference, err));
     FM_GOTO(start_compute(e, o->threads, err));
     *out = e;
     return FM_OK;
 out:
     fm_engine_close(e);
     return st;
+}
+
+enum fm_status fm_engine_open(const struct fm_engine_options *o, struct fm_engine **out, struct fm_error *err)
+{
+    return fm_engine_open_for(o, true, out, err);
 }
 
 void fm_engine_close(struct fm_engine *e)

@@ -55,6 +55,11 @@ struct fm_engine {
     bool turn_made;
 };
 
+/* As fm_engine_open; for_inference as in fm_model_load: false leaves out the matrices derived for decoding, so that latent
+ * attention runs over those of the file. */
+enum fm_status fm_engine_open_for(const struct fm_engine_options *o, bool for_inference, struct fm_engine **out,
+                                  struct fm_error *err) FM_MUST_USE;
+
 /* Fails with the reason why there is no tokenizer. */
 enum fm_status fm_engine_has_text(const struct fm_engine *e, struct fm_error *err) FM_MUST_USE;
 
