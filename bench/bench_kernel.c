@@ -13,6 +13,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "kernel/kernel.h"
+#include "op/cpu/limits.h"
 
 enum { MAX_THREADS = 2, STREAM_BYTES = 256 << 20 };
 
@@ -22,7 +23,6 @@ static struct {
     double peak[MAX_THREADS + 1], read[MAX_THREADS + 1]; /* GFLOP/s, GB/s */
     struct fm_pool *pool[MAX_THREADS + 1];
     float *work[MAX_THREADS];
-    unsigned char *stream;
 } g;
 
 static double seconds(void)
@@ -46,49 +46,6 @@ static double best_time(int threads, int n, fm_pool_fn fn, void *arg)
 
 /* ---- limits ---- */
 
-#if defined(__x86_64__)
-typedef float v8 __attribute__((vector_size(32)));
-enum { FMA_ROUNDS = 400000, FMA_FLOPS = 12 * 8 * 2 };
-
-/* Twelve independent chains of 256-bit FMAs: more than latency times units (4 to 5 cycles, 2 units). */
-__attribute__((target("avx2,fma"))) static void fma_chains(void)
-{
-    v8 a[12], x = {0}, y = {0};
-    for (int i = 0; i < 12; i++) a[i] = x;
-    for (int r = 0; r < FMA_ROUNDS; r++)
-        __asm__ volatile("vfmadd231ps %12, %13, %0\n vfmadd231ps %12, %13, %1\n vfmadd231ps %12, %13, %2\n"
-                         "vfmadd231ps %12, %13, %3\n vfmadd231ps %12, %13, %4\n vfmadd231ps %12, %13, %5\n"
-                         "vfmadd231ps %12, %13, %6\n vfmadd231ps %12, %13, %7\n vfmadd231ps %12, %13, %8\n"
-                         "vfmadd231ps %12, %13, %9\n vfmadd231ps %12, %13, %10\n vfmadd231ps %12, %13, %11"
-                         : "+x"(a[0]), "+x"(a[1]), "+x"(a[2]), "+x"(a[3]), "+x"(a[4]), "+x"(a[5]), "+x"(a[6]),
-                           "+x"(a[7]), "+x"(a[8]), "+x"(a[9]), "+x"(a[10]), "+x"(a[11])
-                         : "x"(x), "x"(y));
-}
-#else
-enum { FMA_ROUNDS = 400000, FMA_FLOPS = 0 };
-static void fma_chains(void) {}
-#endif
-
-static void run_peak(void *arg, int begin, int end, int thread)
-{
-    (void)arg, (void)thread;
-    for (int i = begin; i < end; i++) fma_chains();
-}
-
-static void run_read(void *arg, int begin, int end, int thread)
-{
-    (void)arg, (void)thread;
-    uint64_t a = 0, b = 0, c = 0, d = 0;
-    const uint64_t *p = (const uint64_t *)(const void *)(g.stream + ((size_t)begin << 20));
-    for (size_t i = 0, n = (size_t)(end - begin) << 17; i < n; i += 8) {
-        a ^= p[i] ^ p[i + 4];
-        b ^= p[i + 1] ^ p[i + 5];
-        c ^= p[i + 2] ^ p[i + 6];
-        d ^= p[i + 3] ^ p[i + 7];
-    }
-    __asm__ volatile("" ::"r"(a ^ b ^ c ^ d));
-}
-
 static void row(const char *what, const char *shape, int threads, double value, const char *unit, double limit)
 {
     if (g.csv)
@@ -104,14 +61,20 @@ static void limits(void)
         printf("what,shape,threads,value,unit,fraction\n");
     else
         printf("%-14s %-16s %7s %10s %-8s %8s\n", "what", "shape", "threads", "best", "", "of limit");
+    double read[2];
+    struct fm_limits l;
+    if (fm_limits_open(&l, MAX_THREADS, g.quick ? 0.05 : 0.6, NULL) ||
+        fm_limits_read(&l, STREAM_BYTES, true, read, NULL, NULL))
+        exit(1);
     for (int t = 1; t <= MAX_THREADS; t++) {
-        g.peak[t] = NAN; /* where this program knows no peak, the fractions say so */
-        if (FMA_FLOPS > 0 && fm_kernels_tier("avx2"))
-            g.peak[t] = (double)t * FMA_ROUNDS * FMA_FLOPS / best_time(t, t, run_peak, NULL) * 1e-9;
-        g.read[t] = STREAM_BYTES / best_time(t, STREAM_BYTES >> 20, run_read, NULL) * 1e-9;
-        row("fma peak", "", t, g.peak[t], "GFLOP/s", g.peak[t]);
+        const char *name;
+        const double macs = fm_limits_peak(&l, false, t > 1, &name);
+        g.peak[t] = macs > 0 ? 2e-9 * macs : NAN; /* where no peak is known, the fractions say so */
+        g.read[t] = read[t - 1] * 1e-9;
+        row("fma peak", name, t, g.peak[t], "GFLOP/s", g.peak[t]);
         row("memory read", "256 MiB", t, g.read[t], "GB/s", g.read[t]);
     }
+    fm_limits_close(&l);
 }
 
 /* ---- products ---- */
@@ -242,12 +205,10 @@ int main(int argc, char **argv)
             return fprintf(stderr, "usage: bench_kernel [--csv] [--quick] [--tier NAME]\n"), 2;
     }
     if (!g.k) return fprintf(stderr, "bench_kernel: this CPU has no such tier\n"), 2;
-    g.stream = fm_pages_alloc(STREAM_BYTES);
     for (int t = 1; t <= MAX_THREADS; t++) {
         g.work[t - 1] = fm_pages_alloc(FM_GEMM_WORK * sizeof(float));
-        if (fm_pool_new(t, &g.pool[t], NULL) || !g.work[t - 1] || !g.stream) return 1;
+        if (fm_pool_new(t, &g.pool[t], NULL) || !g.work[t - 1]) return 1;
     }
-    memset(g.stream, 1, STREAM_BYTES);
     if (!g.csv) printf("tier %s\n", g.k->tier);
     limits();
     products();

@@ -274,6 +274,71 @@ int fm_tensors_find(const struct fm_tensors *t, const char *name); /* -1 when ab
 /* n_elements floats. */
 enum fm_status fm_tensors_read(const struct fm_tensors *t, int i, float *dst, struct fm_error *err) FM_MUST_USE;
 
+/* ---- machine --------------------------------------------------------------------------------------------------- */
+
+enum { FM_MACHINE_FORMATS = 40 };
+/* What products with weights in a format reach, all threads. */
+struct fm_machine_format {
+    char name[12];       /* "Q4_K"                                                                     */
+    double decode;       /* bytes of weights per second, one row at a time, from memory …              */
+    double decode_cache; /* … and when all weights fit the last cache (smaller models)                 */
+    double prefill;      /* multiply-adds per second, many rows at once                                */
+};
+/* A machine: what the system says, what `fathom doctor` measured.  Rates are per second, [0] of one thread, [1] of all;
+ * what is unknown is 0. */
+struct fm_machine {
+    char cpu[96], tier[16], huge_pages[16], governor[24];
+    int cores_online, cores_physical, cores_allowed, threads, numa_nodes;
+    int turbo; /* 1 on, 0 off, -1 unknown */
+    bool virtual_machine;
+    double cpu_quota, load; /* processors that a control group allows, 0: all; programs that wanted to run */
+    uint64_t l1_bytes, l2_bytes, l3_bytes, memory_total, memory_available, memory_limit, memory_free, swap_total,
+        swap_used;
+
+    double read[2], read_huge[2]; /* bytes from memory, 4 KiB and 2 MiB pages                                  */
+    double f32_peak[2], f32_gemm[2];
+    double int8_peak[2], int8_gemm[2]; /* all in multiply-adds; gemm: what our products reach, int8 with Q8_0  */
+    char f32_instruction[24], int8_instruction[24];
+    struct fm_machine_format formats[FM_MACHINE_FORMATS];
+    int n_formats;
+    double attn_read;                 /* bytes of cached keys and values, few heads a key                         */
+    double attn_decode, attn_prefill; /* multiply-adds: many heads a key, one row or whole prompts                */
+    double loop_seconds;              /* to share a loop among all threads                         */
+    double disk, disk_direct;         /* bytes of a file not in memory: through the page cache, past it */
+    char disk_path[256];
+    double noise; /* median run / best run − 1, over all figures: 0.05 is quiet */
+    double seconds;
+    int64_t when; /* Unix time */
+};
+
+struct fm_doctor_options {
+    int threads;                /* 0: one per core                                                               */
+    double seconds;             /* to spend, about; 0: 60, or 8 when quick                                       */
+    bool quick;                 /* only the usual formats                                                        */
+    const char *const *formats; /* NULL, or the only ones to measure; NULL-terminated                            */
+    size_t memory_bytes;        /* to read; 0: enough that no cache holds it.  Less measures caches: for tests   */
+    const char *file;           /* whose reading is timed; NULL: a temporary file in folder                      */
+    const char *folder;         /* NULL: no temporary file, no figure of the disk                                */
+    /* May be NULL.  Called before each figure; false stops: FM_ERR_CANCELLED. */
+    bool (*progress)(void *arg, const char *what, int done, int total);
+    void *arg;
+};
+/* The facts alone: at once. */
+void fm_machine_facts(struct fm_machine *out);
+/* Facts and figures.  *out is untouched on failure. */
+enum fm_status fm_doctor_run(const struct fm_doctor_options *o, struct fm_machine *out,
+                             struct fm_error *err) FM_MUST_USE;
+/* The i-th thing that the user should know (n bytes of text, cut if need be); false behind the last. */
+bool fm_machine_warning(const struct fm_machine *m, int i, char *text, size_t n);
+/* One JSON object, n bytes plus a NUL, free with fm_text_free. */
+enum fm_status fm_machine_json(const struct fm_machine *m, char **text, size_t *n, struct fm_error *err) FM_MUST_USE;
+/* path: made with its folder, replaced as a whole; it keeps one entry per machine (processor, tier, cores, threads), so that
+ * a home shared by several machines serves all of them.  A file that is no such file is replaced. */
+enum fm_status fm_machine_save(const struct fm_machine *m, const char *path, struct fm_error *err) FM_MUST_USE;
+/* The entry that fits `here` (facts are enough).  FM_ERR_INPUT when there is none, or the file is missing or malformed. */
+enum fm_status fm_machine_load(const char *path, const struct fm_machine *here, struct fm_machine *out,
+                               struct fm_error *err) FM_MUST_USE;
+
 #if defined(__GNUC__)
 #pragma GCC visibility pop
 #endif

@@ -1,0 +1,31 @@
+/* What the system says about this machine: processor, caches, memory and limits.  Linux: /proc, /sys, control groups of both
+ * generations.  What cannot be read is 0 or empty. */
+#ifndef FM_BASE_HOST_H
+#define FM_BASE_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fm_host {
+    char cpu[96];                                    /* "AMD EPYC"                                                 */
+    int cores_online, cores_physical, cores_allowed; /* logical; with their own units; by affinity                 */
+    int numa_nodes;
+    double cpu_quota;                      /* processors that a control group allows; 0: no limit                */
+    double load;                           /* programs that want to run, average of the last minute              */
+    uint64_t l1_bytes, l2_bytes, l3_bytes; /* data caches of one core, L3 as far as it is shared                 */
+    uint64_t memory_total, memory_available;
+    uint64_t memory_limit, memory_limit_free; /* the tightest control group; 0 and 0: none                       */
+    uint64_t swap_total, swap_used;
+    char huge_pages[16]; /* "always", "madvise", "never"                                          */
+    char governor[24];   /* "performance"                                                         */
+    int turbo;           /* 1 on, 0 off, -1 unknown                                               */
+    bool virtual_machine;
+};
+
+/* root: "" for this machine; a folder that holds proc/ and sys/ in tests. */
+void fm_host_read(struct fm_host *h, const char *root);
+
+/* What this process may still take: available memory, or less where a control group says so.  0: unknown. */
+uint64_t fm_host_memory_free(const struct fm_host *h);
+
+#endif
