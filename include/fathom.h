@@ -45,6 +45,7 @@ struct fm_model_info {
     const char *path, *family; /* "deepseek_v3"                                              */
     const char *name, *format; /* general.name or folder name; main weight format, "Q4_1"    */
     const char *chat_format;   /* "chatml", …; NULL: the model continues text                */
+    bool chat_unknown;         /* it has a chat template, of none of the formats that there are            */
     int n_layers, dim, vocab, ctx_train, n_heads, n_experts, n_experts_active, n_mtp;
     int64_t params_total, params_active; /* active: used for one token, without the embedding table           */
     uint64_t file_bytes, weight_bytes, active_weight_bytes; /* active: read per decoded token                  */

@@ -541,7 +541,7 @@ static void test_random_answers(void **state)
     for (int round = 0; round < (quick ? 300 : 3000); round++) {
         struct fm_buf text = {0}, want = {0};
         struct fm_parser p;
-        const struct fm_chat_format *f = fm_chat_at(round % 17);
+        const struct fm_chat_format *f = fm_chat_at(round % 19);
         bool thinking = f->rules & FM_CHAT_THINKS || fm_rng_u64(&r) % 2;
         for (uint64_t k = fm_rng_u64(&r) % 14; k > 0; k--) {
             const char *bit = bits[fm_rng_u64(&r) % (sizeof bits / sizeof *bits)];

@@ -357,6 +357,14 @@ static void test_chat_formats(void **state)
     assert_chat("deepseek-r1", "S", "x", false, BOS "S" U "Hi " A "\n\nyes" EOS U "x" A "<think>\n");
     assert_chat("deepseek-v3.1", "S", "x", true, BOS "S" U "Hi " A "</think>\n\nyes" EOS U "x" A "<think>");
     assert_chat("deepseek-v3.1", NULL, "x", false, BOS U "Hi " A "</think>\n\nyes" EOS U "x" A "</think>");
+    assert_chat("kimi-k2", NULL, "x", false,
+                "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"
+                "<|im_user|>user<|im_middle|>Hi <|im_end|><|im_assistant|>assistant<|im_middle|><think>r</think>\n\nyes"
+                "<|im_end|><|im_user|>user<|im_middle|>x<|im_end|><|im_assistant|>assistant<|im_middle|>");
+    assert_chat("moonlight", "S", "x", false,
+                "<|im_system|>system<|im_middle|>S<|im_end|><|im_user|>user<|im_middle|>Hi <|im_end|><|im_assistant|>"
+                "assistant<|im_middle|><think>r</think>\n\nyes<|im_end|><|im_user|>user<|im_middle|>x<|im_end|>"
+                "<|im_assistant|>assistant<|im_middle|>");
     assert_null(fm_chat_find("nonsense"));
 }
 

@@ -295,6 +295,37 @@ static void test_rank_file(void **state)
     assert_null(t);
 }
 
+/* A folder as Moonshot publishes it: ranks without a word on how to split, added tokens in tokenizer_config.json. */
+static void test_moonshot(void **state)
+{
+    (void)state;
+    static const char ranks[] = "YQ== 0\nYg== 1\nIA== 2\nYWI= 3\n",
+                      config[] = "{\"bos_token\":\"[BOS]\",\"eos_token\":\"[EOS]\",\"added_tokens_decoder\":{"
+                                 "\"4\":{\"content\":\"[BOS]\",\"special\":true},\"9\":{\"content\":\"[EOS]\","
+                                 "\"special\":true},\"7\":{\"content\":\"<|im_middle|>\",\"special\":true}}}";
+    static const char *const bad[] = {"{\"added_tokens_decoder\":{\"3\":{\"content\":\"x\"}}}",
+                                      "{\"added_tokens_decoder\":{\"x\":{\"content\":\"x\"}}}",
+                                      "{\"added_tokens_decoder\":{\"99999999999\":{\"content\":\"x\"}}}",
+                                      "{\"added_tokens_decoder\":{\"5\":{}}}"};
+    struct fm_tokenizer *t;
+    write_bytes(in_folder("tiktoken.model"), ranks, sizeof ranks - 1);
+    write_bytes(in_folder("tokenizer_config.json"), config, sizeof config - 1);
+    OK(fm_tokenizer_open(folder, NULL, &t, &err));
+    assert_int_equal(fm_tokenizer_size(t), 10);
+    assert_int_equal(fm_tokenizer_find(t, "<|im_middle|>"), 7);
+    assert_true(t->bos == 4 && t->eos == 9 && !t->add_bos);
+    assert_string_equal(t->pre.name->name, "kimi-k2");
+    assert_ids(t, "ab<|im_middle|>a", FM_ENCODE_SPECIAL, 3, (int32_t[]){3, 7, 0});
+    fm_tokenizer_close(t);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_bytes(in_folder("tokenizer_config.json"), bad[i], strlen(bad[i]));
+        assert_int_equal(fm_tokenizer_open(folder, NULL, &t, &err), FM_ERR_INPUT);
+        assert_non_null(strstr(err.message, "added token"));
+    }
+    unlink(in_folder("tokenizer_config.json"));
+    unlink(in_folder("tiktoken.model"));
+}
+
 /* ---- hostile GGUF ---- */
 
 static enum fm_status load_gguf(const char *path, struct fm_error *e)
@@ -445,6 +476,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_spm_hostile),
         cmocka_unit_test(test_spm_json),
         cmocka_unit_test(test_rank_file),
+        cmocka_unit_test(test_moonshot),
         cmocka_unit_test(test_gguf_hostile),
         cmocka_unit_test(test_torture),
     };

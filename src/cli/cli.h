@@ -41,5 +41,8 @@ enum fm_status fm_cmd_version(struct fm_cli *cli, struct fm_error *err);
 
 /* cmd_chat_format.c: the names of the chat formats, a line each. */
 void fm_list_chat_formats(void);
+/* The same file: says so if the model's template is of no known format and none was chosen; returns whether it did. */
+struct fm_model_info;
+bool fm_note_unknown_chat(const struct fm_model_info *info, const char *chosen);
 
 #endif

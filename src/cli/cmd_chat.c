@@ -241,7 +241,8 @@ static enum fm_status converse(struct talk *t, struct fm_error *err)
 static void greet(const struct talk *t)
 {
     const struct fm_model_info *i = fm_engine_info(t->engine);
-    if (!fm_chat_format_name(t->chat)) fm_note("%s has no chat format: it continues your text.", i->name);
+    if (!fm_chat_format_name(t->chat) && !fm_note_unknown_chat(i, t->format))
+        fm_note("%s has no chat format: it continues your text.", i->name);
     if (fm_line_is_terminal(t->line))
         fm_note("%s, %.3g million parameters, %s, %d threads. /help lists the commands.", i->name,
                 (double)i->params_total * 1e-6, i->format, fm_engine_threads(t->engine));

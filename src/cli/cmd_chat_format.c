@@ -40,6 +40,15 @@ void fm_list_chat_formats(void)
     }
 }
 
+bool fm_note_unknown_chat(const struct fm_model_info *info, const char *chosen)
+{
+    if (chosen || !info->chat_unknown) return false;
+    fm_note("%s: its chat template is of no format that is known here: the text is continued as it stands.",
+            info->name);
+    fm_note("hint: choose a format with --chat-format NAME; --chat-format help lists them");
+    return true;
+}
+
 /* Parse the options; *go: there is something to do. */
 static enum fm_status begin(struct fm_cli *cli, struct job *j, const struct fm_opt *rows, bool *go,
                             struct fm_error *err)

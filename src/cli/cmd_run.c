@@ -156,6 +156,7 @@ static enum fm_status run(struct job *j, struct fm_error *err)
     j->answer.gen.on_text = take_text;
     j->answer.gen.arg = j;
     FM_GOTO(fm_setup_open(&j->setup, &e, err));
+    if (!j->raw) (void)fm_note_unknown_chat(fm_engine_info(e), j->format);
     st = j->raw ? run_raw(j, e, err) : run_chat(j, e, err);
     if (st && !j->interrupted) goto out;
     st = FM_OK;

@@ -32,6 +32,7 @@ static int list_properties(const struct fm_model_info *i, struct property *p)
     ADD_TEXT("family", "family", i->family);
     ADD_TEXT("format", "weights", i->format);
     ADD_TEXT("chat_format", "chat format", i->chat_format);
+    if (i->chat_unknown) ADD_TEXT("chat_note", "", "its template is none that is known: --chat-format NAME");
     ADD_COUNT("params_total", "parameters", i->params_total);
     ADD_COUNT("params_active", "active per token", i->params_active);
     ADD_COUNT("n_layers", "layers", i->n_layers);

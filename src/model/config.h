@@ -33,6 +33,7 @@ struct fm_config {
     double rope_factor, rope_orig_ctx; /* factor, original_max_position_embeddings   */
     double rope_low, rope_high;        /* llama3: low_freq_factor, high_freq_factor  */
     double yarn_beta_fast, yarn_beta_slow, yarn_mscale, yarn_mscale_all_dim;
+    double yarn_attn;           /* the amplitude of cos and sin counts so many times; 0: once */
     const float *rope_divisors; /* GGUF rope_freqs.weight [rope_dim/2], or NULL; owned by the file */
 
     /* dense attention (mla.Rkv == 0) or latent attention */

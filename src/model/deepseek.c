@@ -88,6 +88,35 @@ static void read_gguf_widths(struct fm_reader *r, struct fm_config *cfg)
     cfg->mla.Dv = Dv;
 }
 
+bool fm_deepseek_gguf_is_v3(const struct fm_file *f)
+{
+    char name[48];
+    const int64_t gate = fm_meta_int(f, "deepseek2.expert_gating_func", 0); /* 1 softmax, 2 sigmoid */
+    for (int l = 0; !gate && l < FM_MAX_LAYERS; l++) {
+        snprintf(name, sizeof name, "blk.%d.exp_probs_b.bias", l);
+        if (fm_file_find(f, name)) return true;
+    }
+    return gate == 2;
+}
+
+bool fm_deepseek_has_key(const struct fm_reader *r, const char *key)
+{
+    char full[96];
+    snprintf(full, sizeof full, "%s.%s", r->arch, key);
+    return fm_file_meta(r->gguf, full) != NULL;
+}
+
+/* Layers in front of the first one with a router. */
+static int leading_dense(const struct fm_file *f)
+{
+    char name[48];
+    for (int l = 0; l < FM_MAX_LAYERS; l++) {
+        snprintf(name, sizeof name, "blk.%d.ffn_gate_inp.weight", l);
+        if (fm_file_find(f, name)) return l;
+    }
+    return 0;
+}
+
 void fm_deepseek_read_gguf(struct fm_reader *r, struct fm_config *cfg)
 {
     struct fm_router *m = &cfg->moe.router;
@@ -97,7 +126,7 @@ void fm_deepseek_read_gguf(struct fm_reader *r, struct fm_config *cfg)
         m->K = fm_read_int(r, "expert_used_count", 1, FM_MAX_EXPERTS, FM_NEEDED);
         cfg->moe.F = fm_read_int(r, "expert_feed_forward_length", 1, FM_MAX_DIM, FM_NEEDED);
         cfg->n_shared = fm_read_int(r, "expert_shared_count", 0, 64, 0);
-        cfg->n_dense = fm_read_int(r, "leading_dense_block_count", 0, FM_MAX_LAYERS, 0);
+        cfg->n_dense = fm_read_int(r, "leading_dense_block_count", 0, FM_MAX_LAYERS, leading_dense(r->gguf));
         m->n_group = fm_read_int(r, "expert_group_count", 1, FM_MAX_EXPERTS, 0);
         m->topk_group = fm_read_int(r, "expert_group_used_count", 1, FM_MAX_EXPERTS, 0);
         m->norm_topk = fm_read_bool(r, "expert_weights_norm", false);

@@ -7,6 +7,10 @@
 
 void fm_deepseek_read_json(struct fm_reader *r, struct fm_config *cfg);
 void fm_deepseek_read_gguf(struct fm_reader *r, struct fm_config *cfg);
+/* Files older than the key expert_gating_func are V3's if a layer has the bias that only V3's router has. */
+bool fm_deepseek_gguf_is_v3(const struct fm_file *f);
+/* Whether the file has the key at all: some older ones lack those whose value follows from the model. */
+bool fm_deepseek_has_key(const struct fm_reader *r, const char *key);
 void fm_deepseek_write_json(const struct fm_config *cfg, json_t *j);
 void fm_deepseek_write_gguf(const struct fm_config *cfg, struct fm_writer *w);
 

@@ -33,11 +33,15 @@ static void read_gguf(struct fm_reader *r, struct fm_config *cfg)
     const bool no_groups_in_file = fm_read_int(r, "expert_group_count", 1, FM_MAX_EXPERTS, 0) == 0;
     fm_deepseek_read_gguf(r, cfg);
     rule(cfg);
-    if (no_groups_in_file && m->E == 160) m->n_group = 8, m->topk_group = 3; /* V2 files older than these keys */
+    if (fm_read_int(r, "expert_gating_func", 0, 100, 1) > 1)
+        fm_reader_fail(r, "expert_gating_func", "is neither 1 (softmax) nor 2 (sigmoid)");
+    /* V2 files older than these keys */
+    if (no_groups_in_file && m->E == 160) m->n_group = 8, m->topk_group = 3;
+    if (m->E == 160 && !fm_deepseek_has_key(r, "expert_weights_scale")) m->scale = 16;
 }
 
 /* Both generations announce themselves as deepseek2: V3 has a sigmoid router. */
-static bool is_v2(const struct fm_file *f) { return fm_meta_int(f, "deepseek2.expert_gating_func", 1) != 2; }
+static bool is_v2(const struct fm_file *f) { return !fm_deepseek_gguf_is_v3(f); }
 
 static void write_json(const struct fm_config *cfg, json_t *j)
 {

@@ -42,10 +42,11 @@ static void read_gguf(struct fm_reader *r, struct fm_config *cfg)
     const bool no_groups_in_file = fm_read_int(r, "expert_group_count", 1, FM_MAX_EXPERTS, 0) == 0;
     fm_deepseek_read_gguf(r, cfg);
     rule(cfg);
-    if (no_groups_in_file && m->E == 256) m->n_group = 8, m->topk_group = 4; /* V3 files older than these keys */
+    /* V3 files older than these keys */
+    if (no_groups_in_file && m->E == 256) m->n_group = 8, m->topk_group = 4;
+    if (m->E && !fm_deepseek_has_key(r, "expert_weights_norm")) m->norm_topk = true;
+    if (m->E == 256 && !fm_deepseek_has_key(r, "expert_weights_scale")) m->scale = (fm_real)2.5;
 }
-
-static bool is_v3(const struct fm_file *f) { return fm_meta_int(f, "deepseek2.expert_gating_func", 1) == 2; }
 
 static void write_json(const struct fm_config *cfg, json_t *j)
 {
@@ -60,7 +61,7 @@ const struct fm_family fm_family_deepseek_v3 = {
     .hf_class = "DeepseekV3ForCausalLM",
     .rows = rows,
     .n_rows = sizeof rows / sizeof *rows,
-    .gguf_match = is_v3,
+    .gguf_match = fm_deepseek_gguf_is_v3,
     .read_json = read_json,
     .read_gguf = read_gguf,
     .write_json = write_json,

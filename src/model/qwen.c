@@ -6,9 +6,17 @@
 static const struct fm_tensor_row qwen2_rows[] = {FM_DENSE_ROWS, FM_QKV_BIAS_ROWS};
 static const struct fm_tensor_row qwen3_rows[] = {FM_DENSE_ROWS, FM_HEAD_NORM_ROWS};
 
+/* No published dense model uses a window: it would be another model. */
+static void no_window(struct fm_reader *r)
+{
+    if (fm_read_bool(r, "use_sliding_window", false))
+        fm_reader_fail(r, "use_sliding_window", "sliding windows are not supported");
+}
+
 static void qwen2_json(struct fm_reader *r, struct fm_config *cfg)
 {
     fm_dense_read_json(r, cfg);
+    no_window(r);
     cfg->qkv_bias = true;
 }
 
@@ -21,6 +29,7 @@ static void qwen2_gguf(struct fm_reader *r, struct fm_config *cfg)
 static void qwen3_json(struct fm_reader *r, struct fm_config *cfg)
 {
     fm_dense_read_json(r, cfg);
+    no_window(r);
     cfg->head_norms = true;
     if (fm_read_bool(r, "attention_bias", false))
         fm_reader_fail(r, "attention_bias", "biases are not supported in this family");

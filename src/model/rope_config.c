@@ -5,6 +5,15 @@
 #include "base/mem.h"
 #include "model/rope_config.h"
 
+static double mscale(double factor, double m) { return factor > 1 ? 0.1 * m * log(factor) + 1 : 1; }
+
+/* Of cos and sin, as the factor and both mscales give it. */
+static double yarn_amplitude(const struct fm_config *cfg)
+{
+    const double m = mscale(cfg->rope_factor, cfg->yarn_mscale > 0 ? cfg->yarn_mscale : 1);
+    return cfg->yarn_mscale_all_dim > 0 ? m / mscale(cfg->rope_factor, cfg->yarn_mscale_all_dim) : m;
+}
+
 /* Divisors, factors and betas are positive; the upper limits only keep the arithmetic finite. */
 static void read_yarn(struct fm_reader *r, struct fm_config *cfg)
 {
@@ -12,6 +21,10 @@ static void read_yarn(struct fm_reader *r, struct fm_config *cfg)
     cfg->yarn_beta_slow = fm_read_num(r, "beta_slow", 1e-3, 1e6, 1);
     cfg->yarn_mscale = fm_read_num(r, "mscale", 0, 100, 0);
     cfg->yarn_mscale_all_dim = fm_read_num(r, "mscale_all_dim", 0, 100, 0);
+    /* The first replaces what the factor gives; the second multiplies it: DeepSeek-R1-0528-Qwen3-8B has 0.878, which undoes
+     * the 1.139 of its factor 4.  (vLLM reads it so; transformers knows only the first.) */
+    const double whole = fm_read_num(r, "attention_factor", 1e-3, 100, 0);
+    cfg->yarn_attn = whole > 0 ? whole / yarn_amplitude(cfg) : fm_read_num(r, "attn_factor", 1e-3, 100, 0);
 }
 
 void fm_rope_read_json(struct fm_reader *r, struct fm_config *cfg)
@@ -66,6 +79,10 @@ void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg)
     snprintf(key, sizeof key, "%s.rope.scaling.type", r->arch);
     if (fm_file_meta(r->gguf, key) && !fm_meta_str(r->gguf, key, &type))
         fm_reader_fail(r, "rope.scaling.type", "is not a string");
+    if (!fm_file_meta(r->gguf, key) && fm_read_num(r, "rope.scale_linear", 1e-3, 1e6, 1) != 1) { /* files of 2023 */
+        cfg->rope_scaling = FM_ROPE_LINEAR;
+        cfg->rope_factor = fm_read_num(r, "rope.scale_linear", 1e-3, 1e6, 1);
+    }
     const bool yarn = type.len == 4 && !memcmp(type.data, "yarn", 4),
                linear = type.len == 6 && !memcmp(type.data, "linear", 6);
     if (yarn || linear) {
@@ -74,8 +91,10 @@ void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg)
         cfg->rope_orig_ctx = fm_read_num(r, "rope.scaling.original_context_length", 1, FM_MAX_CTX, cfg->ctx_train);
         cfg->yarn_beta_fast = fm_read_num(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32);
         cfg->yarn_beta_slow = fm_read_num(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1);
-        cfg->yarn_mscale_all_dim =
-            10 * fm_read_num(r, "rope.scaling.yarn_log_multiplier", 0, 10, 0); /* 0.1·mscale_all_dim */
+        /* 0.1·mscale_all_dim, which is 0.707 or 1 in every release; files from elsewhere hold it without the 0.1 */
+        const double log_mul = fm_read_num(r, "rope.scaling.yarn_log_multiplier", 0, 10, 0);
+        cfg->yarn_mscale_all_dim = log_mul > 0.5 ? log_mul : 10 * log_mul;
+        if (!cfg->mla.Rkv) cfg->yarn_attn = fm_read_num(r, "rope.scaling.attn_factor", 1e-3, 100, 0);
         cfg->yarn_mscale = cfg->yarn_mscale_all_dim;
     } else if (type.len != 4 || memcmp(type.data, "none", 4)) {
         fm_reader_fail(r, "rope.scaling.type", "is none of none, linear, yarn");
@@ -83,18 +102,14 @@ void fm_rope_read_gguf(struct fm_reader *r, struct fm_config *cfg)
     read_divisors(r, cfg);
 }
 
-static double mscale(double factor, double m) { return factor > 1 ? 0.1 * m * log(factor) + 1 : 1; }
-
 void fm_rope_amplitudes(struct fm_reader *r, struct fm_config *cfg)
 {
     double scale = 1, both = 1; /* of the softmax; of cos and sin */
     if (cfg->rope_scaling == FM_ROPE_YARN) {
-        if (cfg->yarn_mscale_all_dim > 0) {
-            scale = mscale(cfg->rope_factor, cfg->yarn_mscale_all_dim);
-            both = mscale(cfg->rope_factor, cfg->yarn_mscale > 0 ? cfg->yarn_mscale : 1) / scale;
-        } else if (!cfg->mla.Rkv || r->json) {
-            both = mscale(cfg->rope_factor, cfg->yarn_mscale > 0 ? cfg->yarn_mscale : 1);
-        }
+        if (cfg->yarn_mscale_all_dim > 0) scale = mscale(cfg->rope_factor, cfg->yarn_mscale_all_dim);
+        /* a GGUF file of latent attention without the multiplier says nothing about mscale */
+        if (cfg->yarn_mscale_all_dim > 0 || !cfg->mla.Rkv || r->json) both = yarn_amplitude(cfg);
+        if (cfg->yarn_attn > 0) both *= cfg->yarn_attn;
     }
     if (cfg->mla.Rkv) {
         cfg->mla.scale = (fm_real)(scale * scale / sqrt(cfg->mla.Dn + cfg->mla.Dr));
@@ -184,6 +199,8 @@ void fm_rope_write_json(const struct fm_config *cfg, json_t *j)
         json_object_set_new(s, "beta_slow", json_real(cfg->yarn_beta_slow));
         if (cfg->yarn_mscale > 0) json_object_set_new(s, "mscale", json_real(cfg->yarn_mscale));
         if (cfg->yarn_mscale_all_dim > 0) json_object_set_new(s, "mscale_all_dim", json_real(cfg->yarn_mscale_all_dim));
+        if (cfg->yarn_attn > 0)
+            json_object_set_new(s, "attention_factor", json_real(cfg->yarn_attn * yarn_amplitude(cfg)));
     }
     json_object_set_new(j, "rope_scaling", s);
 }
@@ -207,6 +224,10 @@ void fm_rope_write_gguf(const struct fm_config *cfg, struct fm_writer *w, const 
     fm_writer_meta_float(w, key, (float)cfg->yarn_beta_fast);
     snprintf(key, sizeof key, "%s.rope.scaling.yarn_beta_slow", arch);
     fm_writer_meta_float(w, key, (float)cfg->yarn_beta_slow);
+    if (cfg->yarn_attn > 0) {
+        snprintf(key, sizeof key, "%s.rope.scaling.attn_factor", arch);
+        fm_writer_meta_float(w, key, (float)cfg->yarn_attn);
+    }
     if (cfg->yarn_mscale_all_dim > 0) {
         snprintf(key, sizeof key, "%s.rope.scaling.yarn_log_multiplier", arch);
         fm_writer_meta_float(w, key, (float)(0.1 * cfg->yarn_mscale_all_dim));

@@ -31,8 +31,9 @@ static enum fm_status load(struct fm_engine *e, const struct fm_engine_options *
     FM_TRY(fm_model_load(e->file, for_inference, &e->model, err));
     e->loaded = true;
     FM_TRY(fm_model_tokenizer(e->file, &e->tok, &e->tok_error, err));
-    if (e->tok) FM_TRY(fm_model_chat(e->file, e->tok, &e->chat, err));
-    FM_TRY(fm_info_new(e->file, &e->model.cfg, e->chat, &e->info, err));
+    bool unknown = false;
+    if (e->tok) FM_TRY(fm_model_chat(e->file, e->tok, &e->chat, &unknown, err));
+    FM_TRY(fm_info_new(e->file, &e->model.cfg, e->chat, unknown, &e->info, err));
     FM_TRY(fm_plan_make(o, &e->model.cfg, &e->model.w, &e->plan, err));
     if (e->tok_error.code) fm_log(FM_LOG_INFO, "%s", e->tok_error.message); /* whoever needs it fails with the same */
     if (e->plan.ctx > e->model.cfg.ctx_train)

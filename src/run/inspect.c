@@ -68,7 +68,7 @@ static void fill_numbers(const struct fm_file *f, const struct fm_config *cfg, s
 }
 
 enum fm_status fm_info_new(const struct fm_file *f, const struct fm_config *cfg, const char *chat_format,
-                           struct fm_model_info **out, struct fm_error *err)
+                           bool chat_unknown, struct fm_model_info **out, struct fm_error *err)
 {
     const char *path = fm_file_path(f), *slash = strrchr(path, '/'),
                *name = *cfg->name ? cfg->name
@@ -94,6 +94,7 @@ enum fm_status fm_info_new(const struct fm_file *f, const struct fm_config *cfg,
         return st;
     }
     i->chat_format = chat_format;
+    i->chat_unknown = chat_unknown;
     i->path = memcpy(i + 1, path, n_path);
     i->name = memcpy((char *)(i + 1) + n_path, name, n_name);
     *out = i;
@@ -105,12 +106,13 @@ enum fm_status fm_model_inspect(const char *path, struct fm_model_info **out, st
     struct fm_file *f;
     struct fm_config cfg;
     const char *chat = NULL;
+    bool unknown = false;
     uint64_t derived; /* asked for its checks of every shape */
     FM_TRY(fm_file_open(path, &f, err));
     enum fm_status st = fm_config_from_file(f, &cfg, err);
     if (!st) st = fm_model_derived_bytes(f, &derived, err);
-    if (!st) st = fm_model_chat(f, NULL, &chat, err);
-    if (!st) st = fm_info_new(f, &cfg, chat, out, err);
+    if (!st) st = fm_model_chat(f, NULL, &chat, &unknown, err);
+    if (!st) st = fm_info_new(f, &cfg, chat, unknown, out, err);
     fm_file_close(f);
     return st;
 }

@@ -29,13 +29,21 @@ static uint64_t beside(const struct fm_file *f, const char *name)
 
 /* ---- tokenizer ---- */
 
+static uint64_t tokenizer_file_bytes(const struct fm_file *f)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tiktoken.model"};
+    for (int i = 0; i < 3; i++)
+        if (beside(f, names[i])) return beside(f, names[i]);
+    return 0;
+}
+
 enum fm_status fm_model_tokenizer(const struct fm_file *f, struct fm_tokenizer **tok, struct fm_error *why,
                                   struct fm_error *err)
 {
     enum fm_status st = FM_OK;
     if (fm_file_container(f) == FM_GGUF) {
         if (fm_file_meta(f, "tokenizer.ggml.model")) st = fm_tokenizer_from_gguf(f, tok, why);
-    } else if (beside(f, "tokenizer.json") || beside(f, "tokenizer.model")) {
+    } else if (tokenizer_file_bytes(f)) {
         st = fm_tokenizer_open(fm_file_path(f), NULL, tok, why);
     }
     if (st != FM_ERR_MEMORY) return FM_OK;
@@ -51,8 +59,7 @@ uint64_t fm_tokenizer_estimate(const struct fm_file *f)
 {
     const struct fm_meta *m = fm_file_meta(f, "tokenizer.ggml.tokens");
     if (fm_file_container(f) == FM_GGUF) return m && m->type == FM_META_ARRAY ? TOKEN_BYTES * m->n : 0;
-    uint64_t json = beside(f, "tokenizer.json");
-    return FILE_FACTOR * (json ? json : beside(f, "tokenizer.model"));
+    return FILE_FACTOR * tokenizer_file_bytes(f);
 }
 
 /* ---- chat format ---- */
@@ -71,7 +78,7 @@ static const char *template_in(const json_t *config)
 }
 
 static enum fm_status detect_in(const char *path, bool json, const struct fm_tokenizer *t, const char **name,
-                                struct fm_error *err)
+                                bool *unknown, struct fm_error *err)
 {
     struct fm_buf text = {0};
     json_t *j = NULL;
@@ -80,21 +87,25 @@ static enum fm_status detect_in(const char *path, bool json, const struct fm_tok
     if (!st) {
         const char *s = json ? template_in(j) : text.data;
         if (s) *name = fm_chat_detect(s, strlen(s), t);
+        *unknown |= s && *s;
     }
     json_decref(j);
     fm_buf_release(&text);
     return st;
 }
 
-enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_tokenizer *t, const char **name,
+enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_tokenizer *t, const char **name, bool *unknown,
                              struct fm_error *err)
 {
     static const char *const files[] = {"chat_template.jinja", "tokenizer_config.json"};
     struct fm_str s;
     enum fm_status st = FM_OK;
     *name = NULL;
+    *unknown = false;
     if (fm_file_container(f) == FM_GGUF) {
-        if (fm_meta_str(f, "tokenizer.chat_template", &s)) *name = fm_chat_detect(s.data, (size_t)s.len, t);
+        const bool there = fm_meta_str(f, "tokenizer.chat_template", &s) && s.len;
+        if (there) *name = fm_chat_detect(s.data, (size_t)s.len, t);
+        *unknown = there && !*name;
         return FM_OK;
     }
     for (int i = 0; i < 2 && !st && !*name; i++) {
@@ -103,8 +114,9 @@ enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_tokenizer 
         if (path.failed)
             st = fm_fail_memory(err, "a path", path.len);
         else if (beside(f, files[i]))
-            st = detect_in(path.data, i == 1, t, name, err);
+            st = detect_in(path.data, i == 1, t, name, unknown, err);
         fm_buf_release(&path);
     }
+    if (*name) *unknown = false;
     return st;
 }

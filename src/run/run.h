@@ -89,7 +89,7 @@ enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_gene
 
 /* Of an open file: strings and numbers in one heap block. */
 enum fm_status fm_info_new(const struct fm_file *f, const struct fm_config *cfg, const char *chat_format,
-                           struct fm_model_info **out, struct fm_error *err) FM_MUST_USE;
+                           bool chat_unknown, struct fm_model_info **out, struct fm_error *err) FM_MUST_USE;
 
 struct fm_session *fm_chat_session(struct fm_chat *c); /* to look at in tests */
 

@@ -20,10 +20,16 @@
 
 #define DS_TURNS {[FM_USER] = {FM_DS_USER, ""}, [FM_ASSISTANT] = {FM_DS_ASSISTANT, FM_DS_EOS}}
 #define DS_ENDS {"<｜end▁of▁sentence｜>"}
+#define KIMI(mark, role) FM_CONTROL("<|im_" mark "|>") role FM_CONTROL("<|im_middle|>")
+#define KIMI_TURN(mark, role) {KIMI(mark, role), FM_CONTROL("<|im_end|>")}
+#define KIMI_TURNS \
+    {[FM_SYSTEM] = KIMI_TURN("system", "system"), [FM_USER] = KIMI_TURN("user", "user"), \
+     [FM_ASSISTANT] = KIMI_TURN("assistant", "assistant")}
 #define NEVER "\x01" /* in no template */
 // clang-format on
 
 #define SMOLLM_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+#define KIMI_SYSTEM   "You are Kimi, an AI assistant created by Moonshot AI."
 #define QWEN_SYSTEM   "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
 /* Where two rows fit a template, the first is taken. */
@@ -81,6 +87,13 @@ static const struct fm_chat_format rows[] = {
     {.name = "deepseek-v2", .all = {"'User: '", "'Assistant: '", "'Assistant:'"}, .bos = FM_DS_BOS,
      .turn = {[FM_SYSTEM] = {"", "\n\n"}, [FM_USER] = {"User: ", "\n\n"}, [FM_ASSISTANT] = {"Assistant: ", FM_DS_EOS}},
      .generate = "Assistant:", .roles = FM_PLAIN_ROLES, .encode = fm_encode_plain, .parse = {.ends = DS_ENDS}},
+    {.name = "kimi-k2", .all = {"<|im_middle|>", KIMI_SYSTEM}, .none = {"<think>"}, .token = "<|im_middle|>",
+     .system = KIMI_SYSTEM, .turn = KIMI_TURNS, .generate = KIMI("assistant", "assistant"), .roles = FM_PLAIN_ROLES,
+     .encode = fm_encode_plain, .parse = {.ends = {"<|im_end|>"}}},
+    {.name = "moonlight", .all = {"<|im_middle|>", "You are a helpful assistant"}, .none = {"<think>"},
+     .token = "<|im_middle|>", .system = "You are a helpful assistant", .turn = KIMI_TURNS,
+     .generate = KIMI("assistant", "assistant"), .roles = FM_PLAIN_ROLES, .encode = fm_encode_plain,
+     .parse = {.ends = {"<|im_end|>"}}},
     {.name = NULL},
 };
 // clang-format on

@@ -5,8 +5,7 @@
 #include "base/json.h"
 #include "text/tokenizer_impl.h"
 
-/* *out stays NULL when dir has no such file. */
-static enum fm_status read_optional(const char *dir, const char *name, json_t **out, struct fm_error *err)
+enum fm_status fm_tokenizer_json_beside(const char *dir, const char *name, json_t **out, struct fm_error *err)
 {
     struct stat s;
     struct fm_buf path = {0};
@@ -31,8 +30,8 @@ enum fm_status fm_tokenizer_read_config(struct fm_tokenizer *t, const char *dir,
 {
     json_t *config = NULL, *generation = NULL;
     enum fm_status st;
-    FM_GOTO(read_optional(dir, "tokenizer_config.json", &config, err));
-    FM_GOTO(read_optional(dir, "generation_config.json", &generation, err));
+    FM_GOTO(fm_tokenizer_json_beside(dir, "tokenizer_config.json", &config, err));
+    FM_GOTO(fm_tokenizer_json_beside(dir, "generation_config.json", &generation, err));
     read_token(t, config, "bos_token", &t->bos);
     read_token(t, config, "eos_token", &t->eos);
     t->add_bos = fm_json_bool(config, "add_bos_token", t->add_bos);

@@ -1,8 +1,10 @@
 /* tiktoken rank files: one token a line, "BASE64 RANK"; the rank is the id and the order of merging.
- * Added tokens are not in the file: the few that are known follow here. */
+ * Added tokens are not in the file: tokenizer_config.json beside it lists them, else the few that are known are taken. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "text/tokenizer_impl.h"
 
@@ -120,13 +122,45 @@ static enum fm_status add_known(struct fm_tokenizer *t, int64_t base, const char
     return FM_OK;
 }
 
+/* The id that a key of the list spells; -1: none behind the ranks. */
+static int64_t listed_id(const char *key, int64_t n_ranks)
+{
+    char *end;
+    const long long id = strtoll(key, &end, 10);
+    return *key && !*end && id >= n_ranks && id < FM_MAX_VOCAB ? (int64_t)id : -1;
+}
+
+/* With t NULL only raise *n_ids above the ids of the list, else add its tokens. */
+static enum fm_status walk_listed(const json_t *added, int64_t n_ranks, const char *where, struct fm_tokenizer *t,
+                                  int64_t *n_ids, struct fm_error *err)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)(size_t)added, key, v)
+    {
+        const int64_t id = listed_id(key, n_ranks);
+        const char *text = fm_json_str(v, "content", NULL);
+        if (id < 0 || !text)
+            return fm_fail(err, FM_ERR_INPUT,
+                           "read tokenizer: %s: added token '%.40s' has no text, or no id above %lld", where, key,
+                           (long long)n_ranks - 1);
+        if (n_ids && id >= *n_ids) *n_ids = id + 1;
+        if (t)
+            FM_TRY(fm_tokenizer_add(t, id, text, strlen(text),
+                                    fm_json_bool(v, "special", false) ? FM_TOKEN_CONTROL : FM_TOKEN_USER, 0, where,
+                                    err));
+    }
+    return FM_OK;
+}
+
 static enum fm_status fill(struct fm_tokenizer *t, const char *data, size_t n, const struct fm_pre_name *pre,
-                           int64_t n_ranks, const char *where, struct fm_error *err)
+                           const json_t *added, int64_t n_ranks, const char *where, struct fm_error *err)
 {
     enum fm_status st;
     FM_TRY(fm_pre_add_name(&t->pre, pre, err));
     FM_TRY(walk(data, n, where, t, &n_ranks, err));
-    FM_TRY(add_known(t, n_ranks, where, err));
+    FM_TRY(json_object_size(added) ? walk_listed(added, n_ranks, where, t, NULL, err)
+                                   : add_known(t, n_ranks, where, err));
     FM_TRY(fm_tokenizer_index(t, err));
     uint32_t *rank = fm_malloc((size_t)t->vocab.n * sizeof *rank);
     if (!rank) return fm_fail_memory(err, "merges", (size_t)t->vocab.n * sizeof *rank);
@@ -140,20 +174,23 @@ out:
     return st;
 }
 
-enum fm_status fm_tokenizer_load_tiktoken(const char *data, size_t n, const struct fm_pre_name *pre, const char *where,
-                                          struct fm_tokenizer **out, struct fm_error *err)
+enum fm_status fm_tokenizer_load_tiktoken(const char *data, size_t n, const struct fm_pre_name *pre,
+                                          const json_t *added, const char *where, struct fm_tokenizer **out,
+                                          struct fm_error *err)
 {
     int64_t n_ranks = 0;
     FM_TRY(walk(data, n, where, NULL, &n_ranks, err));
     if (n_ranks > FM_MAX_VOCAB - LLAMA3_ADDED)
         return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: rank %lld is above %d", where, (long long)n_ranks - 1,
                        FM_MAX_VOCAB - LLAMA3_ADDED);
-    int64_t n_added = strcmp(pre->name, "llama3") ? 0 : LLAMA3_ADDED;
+    int64_t n_ids = n_ranks + (strcmp(pre->name, "llama3") ? 0 : LLAMA3_ADDED);
     for (size_t i = 0; i < N_KNOWN; i++)
-        if (!strcmp(known[i].pre, pre->name) && known[i].offset >= n_added) n_added = known[i].offset + 1;
+        if (!strcmp(known[i].pre, pre->name) && n_ranks + known[i].offset >= n_ids)
+            n_ids = n_ranks + known[i].offset + 1;
+    FM_TRY(walk_listed(added, n_ranks, where, NULL, &n_ids, err));
     struct fm_tokenizer *t;
-    FM_TRY(fm_tokenizer_new(n_ranks + n_added, where, &t, err));
-    enum fm_status st = fill(t, data, n, pre, n_ranks, where, err);
+    FM_TRY(fm_tokenizer_new(n_ids, where, &t, err));
+    enum fm_status st = fill(t, data, n, pre, added, n_ranks, where, err);
     if (st)
         fm_tokenizer_close(t);
     else

@@ -316,20 +316,34 @@ static bool looks_like_tiktoken(const unsigned char *s, size_t n)
     return i && i < n && s[i] == ' ' && k > i + 1 && (k == n || s[k] == '\n' || s[k] == '\r');
 }
 
-static enum fm_status load_mapped(const struct fm_map *m, const char *path, const char *pre, struct fm_tokenizer **out,
-                                  struct fm_error *err)
+/* Moonshot's models (Kimi-K2, Moonlight) come with tiktoken.model and no word on how to split: all split alike. */
+static const char MOONSHOT[] = "tiktoken.model";
+
+static enum fm_status load_ranks(const struct fm_map *m, const char *path, const char *dir, const char *pre,
+                                 struct fm_tokenizer **out, struct fm_error *err)
+{
+    json_t *config = NULL;
+    const struct fm_pre_name *row = fm_pre_find(pre ? pre : fm_ends_with(path, MOONSHOT) ? "kimi-k2" : "");
+    if (!row) {
+        fm_fail(err, FM_ERR_USAGE, "read tokenizer: %s: a rank file needs the name of its pre-tokenizer", path);
+        fm_hint(err, "name it with --pre: llama3, qwen2, cl100k, kimi-k2, …");
+        return FM_ERR_USAGE;
+    }
+    FM_TRY(fm_tokenizer_json_beside(dir, "tokenizer_config.json", &config, err));
+    enum fm_status st = fm_tokenizer_load_tiktoken((const char *)m->data, m->size, row,
+                                                   json_object_get(config, "added_tokens_decoder"), path, out, err);
+    json_decref(config);
+    return st;
+}
+
+static enum fm_status load_mapped(const struct fm_map *m, const char *path, const char *dir, const char *pre,
+                                  struct fm_tokenizer **out, struct fm_error *err)
 {
     const char *s = (const char *)m->data;
     size_t i = 0;
     while (i < m->size && (s[i] == ' ' || s[i] == '\n' || s[i] == '\r' || s[i] == '\t')) i++;
     if (i < m->size && s[i] == '{') return fm_tokenizer_load_json(s, m->size, path, out, err);
-    if (looks_like_tiktoken(m->data, m->size)) {
-        const struct fm_pre_name *row = pre ? fm_pre_find(pre) : NULL;
-        if (row) return fm_tokenizer_load_tiktoken(s, m->size, row, path, out, err);
-        fm_fail(err, FM_ERR_USAGE, "read tokenizer: %s: a rank file needs the name of its pre-tokenizer", path);
-        fm_hint(err, "name it with --pre: llama3, qwen2, cl100k, kimi-k2, …");
-        return FM_ERR_USAGE;
-    }
+    if (looks_like_tiktoken(m->data, m->size)) return load_ranks(m, path, dir, pre, out, err);
     if (m->size && s[0] == '\n') return fm_tokenizer_load_spm(s, m->size, path, out, err);
     return fm_fail(err, FM_ERR_INPUT,
                    "read tokenizer: %s: is no GGUF, tokenizer.json, SentencePiece model or tiktoken rank file", path);
@@ -357,10 +371,11 @@ static enum fm_status open_file(const char *path, const char *pre, struct fm_tok
         st = open_gguf(path, out, err);
         goto out;
     }
-    FM_GOTO(load_mapped(&m, path, pre, &t, err));
     const char *slash = strrchr(path, '/');
     fm_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + (slash == path) : 1);
-    FM_GOTO(dir.failed ? fm_fail_memory(err, "path", strlen(path)) : fm_tokenizer_read_config(t, dir.data, err));
+    if (dir.failed) FM_GOTO(fm_fail_memory(err, "path", strlen(path)));
+    FM_GOTO(load_mapped(&m, path, dir.data, pre, &t, err));
+    FM_GOTO(fm_tokenizer_read_config(t, dir.data, err));
     *out = t;
     t = NULL;
 out:
@@ -372,7 +387,7 @@ out:
 
 enum fm_status fm_tokenizer_open(const char *path, const char *pre, struct fm_tokenizer **out, struct fm_error *err)
 {
-    static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", MOONSHOT};
     struct stat s;
     if (stat(path, &s) || !S_ISDIR(s.st_mode)) return open_file(path, pre, out, err);
     struct fm_buf file = {0};

@@ -2,6 +2,7 @@
 #ifndef FM_TEXT_TOKENIZER_IMPL_H
 #define FM_TEXT_TOKENIZER_IMPL_H
 
+#include "base/json.h"
 #include "text/added.h"
 #include "text/bpe.h"
 #include "text/pre.h"
@@ -69,8 +70,14 @@ enum fm_status fm_tokenizer_load_json(const char *text, size_t n, const char *wh
                                       struct fm_error *err) FM_MUST_USE;
 enum fm_status fm_tokenizer_load_spm(const char *data, size_t n, const char *where, struct fm_tokenizer **out,
                                      struct fm_error *err) FM_MUST_USE;
-enum fm_status fm_tokenizer_load_tiktoken(const char *data, size_t n, const struct fm_pre_name *pre, const char *where,
-                                          struct fm_tokenizer **out, struct fm_error *err) FM_MUST_USE;
+/* added: {"ID": {"content", "special"}, …}, as in tokenizer_config.json's added_tokens_decoder; NULL or empty: the tokens
+ * that are known to go with pre. */
+enum fm_status fm_tokenizer_load_tiktoken(const char *data, size_t n, const struct fm_pre_name *pre,
+                                          const json_t *added, const char *where, struct fm_tokenizer **out,
+                                          struct fm_error *err) FM_MUST_USE;
+/* dir/NAME parsed; *out stays NULL when dir has no such file. */
+enum fm_status fm_tokenizer_json_beside(const char *dir, const char *name, json_t **out,
+                                        struct fm_error *err) FM_MUST_USE;
 /* BOS, EOS, add_bos from dir/tokenizer_config.json, more ends from dir/generation_config.json, if they are there. */
 enum fm_status fm_tokenizer_read_config(struct fm_tokenizer *t, const char *dir, struct fm_error *err) FM_MUST_USE;
 

@@ -63,4 +63,10 @@ out_has '{"vocab":80'
 "$BIN" logits -m "$m" --tokens 1,2,3 --all 2>err | head -c 1 >/dev/null
 same "${PIPESTATUS[0]}" 0
 [ ! -s err ] || complain 'a closed pipe is no failure'
+
+# a template of a format that is not known: said by show
+cp -r "$golden/qwen3" unknown
+printf '{{ messages }} in a way of its own' >unknown/chat_template.jinja
+t 0 show unknown
+out_has 'its template is none that is known: --chat-format NAME'
 finish
