@@ -11,6 +11,11 @@ PKGS    := jansson libpcre2-8 libedit libzstd
 PKGCF   := $(shell pkg-config --cflags $(PKGS))
 PKGLIB  := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
 
+# the hub needs libcurl and libcrypto; without them (or with WITH_CURL=) its commands say so
+HUBPKGS := libcurl libcrypto
+WITH_CURL ?= $(shell pkg-config --exists $(HUBPKGS) && echo 1)
+HUBLIB  := $(if $(WITH_CURL),$(shell pkg-config --libs $(HUBPKGS)))
+
 # no -march=native, no -ffast-math; a*b+c is fused only where the source says fma
 CFLAGS  ?= -O2 -g
 FM_CF   := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fvisibility=hidden \
@@ -30,6 +35,9 @@ ifneq ($(filter x86_64 i686,$(shell $(CC) -dumpmachine | cut -d- -f1)),)
 LIB_SRC += $(sort $(wildcard src/kernel/x86/*.c))
 endif
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
+HUB_NET := $(addprefix src/hub/,check_blob.c fetch.c hash.c http.c partial.c pull.c)
+HUB_SRC := $(filter-out $(if $(WITH_CURL),src/hub/no_network.c,$(HUB_NET)),$(sort $(wildcard src/hub/*.c)))
+HUB_OBJ := $(HUB_SRC:%.c=$(BUILD)/%.o)
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/check_*.c tests/test_*.c)))
@@ -60,12 +68,16 @@ $(BUILD)/libfathom.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/fathom: $(CLI_OBJ) $(BUILD)/libfathom.a
-	$(CC) $(LDFLAGS) $^ $(PKGLIB) -o $@
+$(BUILD)/fathom: $(CLI_OBJ) $(HUB_OBJ) $(BUILD)/libfathom.a
+	$(CC) $(LDFLAGS) $^ $(HUBLIB) $(PKGLIB) -o $@
 
 $(BUILD)/tests/check_grad: tests/check_grad.c $(F64_OBJ) $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
 	$(CC) $(FM_CF) $(CFLAGS) -DFM_REAL_DOUBLE $< $(F64_OBJ) $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -o $@
+
+$(BUILD)/tests/test_hub: tests/test_hub.c $(HUB_OBJ) $(BUILD)/libfathom.a
+	@mkdir -p $(@D)
+	$(CC) $(FM_CF) $(CFLAGS) $< $(HUB_OBJ) $(BUILD)/libfathom.a $(LDFLAGS) $(HUBLIB) $(PKGLIB) -lcmocka -o $@
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
@@ -144,4 +156,4 @@ clean:
 FORCE:
 .PHONY: all tests bench check quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d)
+-include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d)

@@ -11,6 +11,8 @@ library jansson libjansson-dev
 library libpcre2-8 libpcre2-dev
 library libedit libedit-dev
 library libzstd libzstd-dev
+library libcurl libcurl4-openssl-dev
+library libcrypto libssl-dev
 command gnuplot gnuplot-nox
 '
 packages_check='

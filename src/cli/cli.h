@@ -37,6 +37,10 @@ enum fm_status fm_cmd_imatrix(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_train(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_plot(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_export(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_pull(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_list(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_rm(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_verify(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_version(struct fm_cli *cli, struct fm_error *err);
 
 /* cmd_chat_format.c: the names of the chat formats, a line each. */

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "cli/input.h"
+#include "cli/pulling.h"
 #include "cli/setup.h"
 #include "cli/signals.h"
 #include "cli/term.h"
@@ -187,7 +188,7 @@ enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err)
         fm_list_chat_formats();
         return FM_OK;
     }
-    bool named = words.n && !j.setup.engine.model && fm_is_model_path(words.v[0]);
+    bool named = words.n && !j.setup.engine.model && (fm_is_model_path(words.v[0]) || fm_is_model_name(words.v[0]));
     enum fm_status st = named ? fm_setup_model_word(&j.setup, &words, err) : fm_setup_model(&j.setup, err);
     fm_signals_init();
     if (!st) st = read_prompt(&j, &words, err);

@@ -28,13 +28,21 @@ static const struct fm_command commands[] = {
     {"train", "PATH...", "Train a model on texts.", fm_cmd_train},
     {"plot", "LOG", "Draw a training log.", fm_cmd_plot},
     {"export", "FROM TO", "Write a training checkpoint as a model.", fm_cmd_export},
+    {"pull", "NAME", "Download a model from the hub.", fm_cmd_pull},
+    {"list", "", "List the downloaded models (also: ls).", fm_cmd_list},
+    {"rm", "NAME...", "Remove downloaded models (also: delete).", fm_cmd_rm},
+    {"verify", "[NAME...]", "Check downloaded models for damage.", fm_cmd_verify},
     {"version", "", "Print version, commit, processor tier and threads.", fm_cmd_version},
     {"help", "[COMMAND]", "List the commands, or explain one.", cmd_help},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
+static const char *const aliases[][2] = {{"ls", "list"}, {"delete", "rm"}};
+
 static const struct fm_command *find_command(const char *name)
 {
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (!strcmp(name, aliases[i][0])) name = aliases[i][1];
     for (int i = 0; i < N_COMMANDS; i++)
         if (!strcmp(name, commands[i].name)) return &commands[i];
     return NULL;

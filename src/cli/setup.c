@@ -10,13 +10,14 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "cli/pulling.h"
 #include "cli/term.h"
 
 #define AT(field) offsetof(struct fm_setup, field)
 
 const struct fm_opt fm_model_row[] = {
     {'m', "model", FM_OPT_TEXT, AT(engine.model), 0, 0, "MODEL",
-     "GGUF file or model folder (default: the shipped model)"},
+     "GGUF file, model folder, or a name as pull takes it (default: the shipped model)"},
     {0},
 };
 
@@ -98,7 +99,7 @@ static const char *shipped_model(void)
 enum fm_status fm_setup_model(struct fm_setup *s, struct fm_error *err)
 {
     if (!s->engine.model) s->engine.model = shipped_model();
-    if (s->engine.model && *s->engine.model) return FM_OK;
+    if (s->engine.model && *s->engine.model) return fm_model_locate(&s->engine.model, err);
     if (s->engine.model) return fm_fail(err, FM_ERR_USAGE, "read options: --model: the name is empty");
     fm_fail(err, FM_ERR_INPUT, "find the shipped model: models/default.gguf: no such file beside the program");
     fm_hint(err, "name a model: -m FILE.gguf or -m FOLDER");
