@@ -1,6 +1,7 @@
 /* How close the kernels come to the machine: FMA peak and memory bandwidth first, then matrix products against them.
- * Usage: bench_kernel [--csv] [--quick] [--tier NAME].  Each number is the best of several runs, on 1 and 2 threads; threads
- * work on disjoint rows of W, as op/cpu does. */
+ * Usage: bench_kernel [--csv] [--quick] [--int8] [--tier NAME]; --int8 leaves out the float products.
+ * Each number is the best of several runs, on 1 and 2 threads; threads work on disjoint rows of W, as op/cpu does.  GFLOP/s
+ * of the int8 products are twice their multiply-adds; their limit, too, is the fp32 peak. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +20,7 @@ enum { MAX_THREADS = 2, STREAM_BYTES = 256 << 20 };
 
 static struct {
     const struct fm_kernels *k;
-    bool csv, quick;
+    bool csv, quick, int8;
     double peak[MAX_THREADS + 1], read[MAX_THREADS + 1]; /* GFLOP/s, GB/s */
     struct fm_pool *pool[MAX_THREADS + 1];
     float *work[MAX_THREADS];
@@ -106,9 +107,8 @@ static void run_gemm(void *arg, int begin, int end, int thread)
 static void run_gemm_q8(void *arg, int begin, int end, int thread)
 {
     const struct product *p = arg;
-    (void)thread;
     g.k->gemm_q8[p->fmt](p->y + begin, p->n, p->xq, p->m, (const char *)p->w + (size_t)begin * p->row_bytes,
-                         p->row_bytes, end - begin, p->k);
+                         p->row_bytes, end - begin, p->k, g.work[thread]);
 }
 
 static void run_gemv(void *arg, int begin, int end, int thread)
@@ -181,14 +181,17 @@ static void products(void)
     static const int shapes[][3] = {{64, 64, 64},       {256, 256, 64},   {256, 256, 256},  {512, 512, 512},
                                     {1024, 1024, 1024}, {2048, 768, 256}, {2048, 256, 768}, {4096, 4096, 64},
                                     {16, 1024, 1024},   {64, 1024, 1024}, {16, 512, 256},   {128, 512, 256}};
-    static const enum fm_fmt formats[] = {FM_F32, FM_F16, FM_BF16, FM_Q8_0, FM_Q4_0, FM_Q4_1};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    static const enum fm_fmt exact[] = {FM_F32, FM_F16, FM_BF16, FM_Q8_0, FM_Q4_0, FM_Q4_1};
+    static const enum fm_fmt int8[] = {FM_Q8_0, FM_Q6_K, FM_Q5_K, FM_Q5_1,   FM_Q5_0,   FM_Q4_K, FM_Q4_1,
+                                       FM_Q4_0, FM_Q3_K, FM_Q2_K, FM_IQ4_NL, FM_IQ4_XS, FM_MXFP4};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !g.int8; i++) {
         product(GEMM_WT, FM_F32, shapes[i][0], shapes[i][1], shapes[i][2]);
         product(GEMM_W, FM_F32, shapes[i][0], shapes[i][1], shapes[i][2]);
     }
-    for (size_t i = 0; i < 6; i++) product(GEMV, formats[i], 1, 16384, 3072);
-    for (size_t i = 3; i < 6; i++) product(GEMM_Q8, formats[i], 1, 32768, 4096);
-    for (size_t i = 3; i < 6; i++) product(GEMM_Q8, formats[i], 64, 1024, 1024);
+    for (size_t i = 0; i < sizeof exact / sizeof *exact && !g.int8; i++) product(GEMV, exact[i], 1, 16384, 3072);
+    for (size_t i = 0; i < sizeof int8 / sizeof *int8; i++) product(GEMM_Q8, int8[i], 1, 32768, 4096);
+    for (size_t i = 0; i < sizeof int8 / sizeof *int8; i++) product(GEMM_Q8, int8[i], 8, 1024, 2048);
+    for (size_t i = 0; i < sizeof int8 / sizeof *int8; i++) product(GEMM_Q8, int8[i], 512, 1024, 2048);
 }
 
 int main(int argc, char **argv)
@@ -199,10 +202,12 @@ int main(int argc, char **argv)
             g.csv = true;
         else if (!strcmp(argv[i], "--quick"))
             g.quick = true;
+        else if (!strcmp(argv[i], "--int8"))
+            g.int8 = true;
         else if (!strcmp(argv[i], "--tier") && i + 1 < argc)
             g.k = fm_kernels_tier(argv[++i]);
         else
-            return fprintf(stderr, "usage: bench_kernel [--csv] [--quick] [--tier NAME]\n"), 2;
+            return fprintf(stderr, "usage: bench_kernel [--csv] [--quick] [--int8] [--tier NAME]\n"), 2;
     }
     if (!g.k) return fprintf(stderr, "bench_kernel: this CPU has no such tier\n"), 2;
     for (int t = 1; t <= MAX_THREADS; t++) {

@@ -277,10 +277,14 @@ static void check_quantise(const float *x, int k, const char *what)
     tier->quantise_q8x(q, x, k);
     scalar->quantise_q8x(want, x, k);
     for (int b = 0; b < k / 32; b++) {
-        bool same = same1(q[b].d, want[b].d) && same1(q[b].s, want[b].s) && !memcmp(q[b].q, want[b].q, 32);
+        bool same = same1(q[b].d, want[b].d) && same1(q[b].s, want[b].s) && !memcmp(q[b].q, want[b].q, 32) &&
+                    !memcmp(q[b].sum, want[b].sum, sizeof q[b].sum);
         check(same, "%s quantise_q8x %s: block %d", tier->tier, what, b);
         double worst = 0, d = (double)q[b].d; /* half a step; x/d is rounded once, d itself once */
         for (int j = 0; j < 32; j++) worst = fmax(worst, fabs((double)x[b * 32 + j] - d * q[b].q[j]));
+        int sum[2] = {0, 0};
+        for (int j = 0; j < 32; j++) sum[j / 16] += q[b].q[j];
+        check(sum[0] == q[b].sum[0] && sum[1] == q[b].sum[1], "%s quantise_q8x %s: sums", tier->tier, what);
         if (d > 1e-30 && d < 1e30)
             check(worst <= d * (0.5 + 128 * 2 * EPS), "%s quantise_q8x %s: error", tier->tier, what);
     }
@@ -321,9 +325,9 @@ static void check_close_q8(enum fm_fmt f, const float *y, const struct fm_q8x *x
             sum += t;
             size += fabs(t);
         }
-        /* Q4_1 splits v into d·c and m, which may cancel: their sizes count, at most |v| + 2·|m| <= 16 times |v|'s range */
-        if (!check(fabs((double)y[j] - sum) <= (k / 32 + 16) * EPS * 16 * (size + 1), "%s gemm_q8 %s %d×%d: %g, not %g",
-                   tier->tier, fm_formats[f].name, n, k, (double)y[j], sum))
+        /* minima split v into d·c and m, which may cancel: their sizes count, at most |v| + 2·|m| <= 16 times |v|'s range */
+        if (!check(fabs((double)y[j] - sum) <= (2 * k / 32 + 16) * EPS * 16 * (size + 1),
+                   "%s gemm_q8 %s %d×%d: %g, not %g", tier->tier, fm_formats[f].name, n, k, (double)y[j], sum))
             return;
     }
 }
@@ -338,45 +342,90 @@ static void check_gemm_q8(enum fm_fmt f, int m, int n, int k, size_t apart, enum
     size_t ny = extent(m, ldy, n, 1);
     scalar->quantise_q8x(xq, x, m * k);
     float *y = outputs(3, ny, where), *want = outputs(4, ny, AT_END), *one = outputs(5, (size_t)n, AT_END);
-    tier->gemm_q8[f](y, ldy, xq, m, w, step, n, k);
-    scalar->gemm_q8[f](want, ldy, xq, m, w, step, n, k);
+    float *work = outputs(6, FM_GEMM_WORK, AT_END);
+    tier->gemm_q8[f](y, ldy, xq, m, w, step, n, k, work);
+    scalar->gemm_q8[f](want, ldy, xq, m, w, step, n, k, work);
     same_bits(y, want, ny, "%s gemm_q8 %s %d×%d×%d", tier->tier, fm_formats[f].name, m, n, k);
     check_around(3, "gemm_q8");
+    check_around(6, "gemm_q8 work");
     for (int i = 0; i < m; i++) {
-        tier->gemm_q8[f](one, n, xq + (size_t)i * nb, 1, w, step, n, k);
+        tier->gemm_q8[f](one, n, xq + (size_t)i * nb, 1, w, step, n, k, work);
         same_bits(one, y + i * ldy, (size_t)n, "%s gemm_q8 %s: row %d of %d alone", tier->tier, fm_formats[f].name, i,
                   m);
     }
     check_close_q8(f, y, xq, w, step, n, k);
 }
 
-/* The largest integers: |w| = 128, |q| = 127, all of one sign. */
-static void check_saturation(void)
+/* Where the f16 factors of a block lie, so that patterns of any bytes get the factor 1 (MXFP4: one byte, 128). */
+static const struct {
+    enum fm_fmt fmt;
+    int at[2];
+} factors[] = {
+    {FM_Q8_0, {0, 0}},   {FM_Q4_0, {0, 0}},     {FM_Q4_1, {0, 2}},    {FM_Q5_0, {0, 0}}, {FM_Q5_1, {0, 2}},
+    {FM_Q2_K, {80, 82}}, {FM_Q3_K, {108, 108}}, {FM_Q4_K, {0, 2}},    {FM_Q5_K, {0, 2}}, {FM_Q6_K, {208, 208}},
+    {FM_IQ4_NL, {0, 0}}, {FM_IQ4_XS, {0, 0}},   {FM_MXFP4, {-1, -1}},
+};
+
+enum { N_FACTORS = sizeof factors / sizeof *factors };
+
+static void set_factors(unsigned char *block, int which)
 {
-    unsigned char w[34] = {0x00, 0x3C}; /* d = 1 */
-    struct fm_q8x q = {1, 0, {0}};
-    float y = NAN;
-    for (int sign = -1; sign <= 1; sign += 2) {
-        memset(w + 2, 0x80, 32);
-        memset(q.q, sign * 127, 32);
-        tier->gemm_q8[FM_Q8_0](&y, 1, &q, 1, w, 34, 1, 32);
-        check(y == (float)(-128 * 127 * 32 * sign), "%s gemm_q8 Q8_0: extremes give %g", tier->tier, (double)y);
-        memset(w + 2, 0xFF, 16);
-        tier->gemm_q8[FM_Q4_0](&y, 1, &q, 1, w, 18, 1, 32);
-        check(y == (float)(7 * 127 * 32 * sign), "%s gemm_q8 Q4_0: extremes give %g", tier->tier, (double)y);
+    for (int i = 0; i < 2; i++)
+        if (factors[which].at[i] >= 0)
+            memcpy(block + factors[which].at[i], (unsigned char[2]){0x00, 0x3C}, 2);
+        else
+            block[0] = 128;
+}
+
+/* The largest integers: all bytes of the codes and scales alike, |q| = 127, of one sign or of the weights' signs: what would
+ * saturate or overflow shows against the scalar tier's plain int arithmetic, and against the sum in double. */
+static void check_extremes(int which, int byte, int m)
+{
+    enum { N = 9, K = 256 };
+    const enum fm_fmt f = factors[which].fmt;
+    size_t row = row_bytes(f, K);
+    unsigned char *w = place(0, N * row, AT_END, 1);
+    struct fm_q8x *xq = place(1, (size_t)m * (K / 32) * sizeof *xq, AT_END, 4);
+    float *y = outputs(3, (size_t)m * N, AT_END), *want = outputs(4, (size_t)m * N, AT_END), v[K];
+    float *work = outputs(6, FM_GEMM_WORK, AT_END), *x = floats(2, (size_t)m * K, AT_END);
+    memset(w, byte, N * row);
+    for (size_t b = 0; b < N * row; b += fm_formats[f].block_bytes) set_factors(w + b, which);
+    fm_formats[f].decode(v, w, K);
+    for (int i = 0; i < m * K; i++) x[i] = i / K % 2 ? 127 : v[i % K] < 0 ? -127 : 127;
+    scalar->quantise_q8x(xq, x, m * K);
+    tier->gemm_q8[f](y, N, xq, m, w, row, N, K, work);
+    scalar->gemm_q8[f](want, N, xq, m, w, row, N, K, work);
+    same_bits(y, want, (size_t)m * N, "%s gemm_q8 %s: bytes %02x, %d rows", tier->tier, fm_formats[f].name, byte, m);
+    for (int i = 0; i < m; i++) {
+        double sum = 0, size = 0;
+        for (int p = 0; p < K; p++) {
+            sum += (double)v[p] * (double)x[i * K + p];
+            size += (fabs((double)v[p]) + 2 * 63) * 127; /* the minimum and what it is taken from */
+        }
+        check(fabs((double)y[i * N] - sum) <= 20 * EPS * size, "%s gemm_q8 %s: bytes %02x give %g, not %g", tier->tier,
+              fm_formats[f].name, byte, (double)y[i * N], sum);
     }
 }
 
 static void test_q8(void)
 {
-    static const enum fm_fmt fmts[] = {FM_Q8_0, FM_Q4_0, FM_Q4_1};
     test_quantise();
-    check_saturation();
-    for (int i = 0; i < 3; i++) {
-        for (int n = 1; n <= 9; n++)
-            for (int m = 1; m <= 5; m++) check_gemm_q8(fmts[i], m, n, 96, (size_t)(m % 3), (enum place)(n % PLACES));
-        check_gemm_q8(fmts[i], 17, 21, 1024, 0, AT_END);
-        check_gemm_q8(fmts[i], 1, 33, 32, 0, AT_START);
+    for (int i = 0; i < N_FACTORS; i++) {
+        enum fm_fmt f = factors[i].fmt;
+        for (int byte = 0; byte < 256; byte++)
+            for (int m = 1; m <= 5; m += 4)
+                if (byte == 0x80 || byte == 0x7F || byte % 15 == 0) check_extremes(i, byte, m);
+        for (int n = 1; n <= 18; n += n < 10 ? 1 : 4)
+            for (int m = 1; m <= 9; m += m < 5 ? 1 : 4)
+                check_gemm_q8(f, m, n, whole(f, 96), (size_t)(m % 3), (enum place)(n % PLACES));
+        check_gemm_q8(f, 17, 85, 1024, 0, AT_END);
+        check_gemm_q8(f, 6, 131, whole(f, 288), 1, AFTER_START);
+        check_gemm_q8(f, 1, 33, whole(f, 32), 0, AT_START);
+    }
+    for (int f = 0; f < FM_FMT_COUNT; f++) {
+        bool listed = false;
+        for (int i = 0; i < N_FACTORS; i++) listed |= factors[i].fmt == (enum fm_fmt)f;
+        check(listed == !!tier->gemm_q8[f], "gemm_q8 %s: not tested", fm_formats[f].name);
     }
 }
 

@@ -7,8 +7,10 @@
  *   gemm_f32, gemv       each output is ONE chain over k = 0,1,2…: acc = fma(a[k], b[k], acc), starting from +0
  *                        (from C when accumulating).  So gemv, gemm with any M, and K-blocked gemm agree bit for bit,
  *                        and both tiers agree as well (fma is exact everywhere).
- *   gemm_q8              eight exact integers per block of 32 (lane l: elements 4l … 4l+3), acc[l] = fma(dw·dx, isum[l],
- *                        acc[l]) over blocks in order, then the fold (Q4_1: + a chain of minima); both tiers agree bit for bit
+ *   gemm_q8              per block of 32 one exact integer I = Σ c·q, c the weights' own integers (with two scales of 16,
+ *                        times these); each output is ONE chain over the blocks: acc = fma(dw·dx, I, acc), where the
+ *                        format has minima then acc = fma(m, s, acc) (Q2_K: fma(m·dx, Σ min·q, acc)); all tiers agree
+ *                        bit for bit
  *   reductions           eight lanes by index mod 8, folded ((0+4)+(2+6))+((1+5)+(3+7)), tail elements in their lanes;
  *                        the scalar tier emulates the lanes, so both tiers agree bit for bit. */
 #ifndef FM_KERNEL_KERNEL_H
@@ -20,14 +22,16 @@
 
 #include "quant/format.h"
 
-/* Floats of scratch that gemm_f32 needs (per thread, 64-byte aligned). */
+/* Floats of scratch that gemm_f32 and gemm_q8 need (per thread, 64-byte aligned). */
 enum { FM_GEMM_WORK = 1 << 18 };
 
-/* Activations as int8 blocks: the partner of Q8_0, Q4_0 and Q4_1 in the fast path.
- * Per 32 elements: d = max|x|/127 (f32), q = round-to-nearest-even(x/d) clamped to ±127, s = d·Σq (for Q4_1's minimum).
- * |x − d·q| <= d/2 (1 + 2^-15).  A NaN or infinity anywhere in the block makes d and s NaN or infinite: nothing is hidden. */
+/* Activations as int8 blocks: the partner of all formats with a gemm_q8.  Per 32 elements: d = max|x|/127 (f32),
+ * q = round-to-nearest-even(x/d) clamped to ±127, sum = Σq of either half (for codes that count from an offset), s = d·Σq (for
+ * minima).  |x − d·q| <= d/2 (1 + 2^-15).  A NaN or infinity anywhere in the block makes d and s NaN or infinite: nothing is
+ * hidden. */
 struct fm_q8x {
     float d, s;
+    int16_t sum[2];
     int8_t q[32];
 };
 
@@ -52,9 +56,9 @@ struct fm_kernels {
     /* x f32 [k] → k/32 blocks. Same bits in both tiers. */
     void (*quantise_q8x)(struct fm_q8x *dst, const float *x, int k);
     /* y[i*ldy + j] = row j of W (n rows of k elements) · xq row i (m rows of k/32 blocks); NULL where the format has no
-     * int8 path.  Bits do not depend on m, n. */
+     * int8 path.  work: FM_GEMM_WORK floats.  Bits do not depend on m, n. */
     void (*gemm_q8[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
-                                  size_t row_bytes, int n, int k);
+                                  size_t row_bytes, int n, int k, float *work);
 
     /* ---- rows ---- */
     float (*dot)(const float *a, const float *b, size_t n); /* lanes                                             */

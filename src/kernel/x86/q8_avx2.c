@@ -1,17 +1,18 @@
-/* int8 activations by Q8_0, Q4_0 and Q4_1 rows.  The order is that of q8_scalar.c, so that both tiers agree bit for bit:
+/* int8 activations by rows of weights, few rows of x: W is read where it lies.  The order is that of kernel.h.
  *
- *   block of 32:   maddubs → 16 × int16 (pairs)  → madd with ones → 8 × int32 (fours) → float, exact
- *   over blocks:   acc = fma(dw·dx, that, acc), eight lanes; at the end the fold (and Q4_1's minima)
+ *   a block of eight rows:  per row 32 codes → maddubs → 16 × int16 (pairs)
+ *                           the eight rows' pairs are added up by unpacking, until lane = row: 8 × int32, exact
+ *   over blocks             acc = fma(dw·dx, that, acc): the eight outputs are the lanes
  *
- * maddubs multiplies unsigned by signed and saturates at 16 bits.  Q8_0 gives it |w| and sign(w)·x: a pair reaches
- * 2·128·127 = 32512 < 32768.  Q4 codes are unsigned already: 2·15·127 = 3810; Q4_0's −8 is 8·Σx, taken off as int32.
- *
- * A tile is four rows of W by two rows of x: a block of W is unpacked once for two, a block of x read once for four.
- * With one row of x the speed is that of the memory: each tile then fetches the next one's rows into the L2 cache. */
-#include "kernel/x86/lanes_avx2.h"
+ * maddubs multiplies unsigned by signed and saturates at 16 bits; |q| <= 127.  A pair of codes of b bits reaches 2·(2^b − 1)·127:
+ *   b = 6: 16002, so two of them fit int16     b = 5: 7874, four (31496)     b <= 4: 3810, eight
+ *   b = 8, signed: maddubs gets |w| and sign(w)·q and reaches 2·128·127 = 32512: none may be added in int16
+ * Offsets come off as exact integers, offset·Σq. */
+#include "kernel/q8_formats.h"
+#include "kernel/x86/q8_blocks_avx2.h"
 #include "kernel/x86/x86.h"
 
-enum { BLOCK = 32, TILE_N = 4, TILE_M = 2 };
+enum { BLOCK = 32, LANES = 8 };
 
 /* ---- activations ---- */
 
@@ -48,11 +49,13 @@ FM_INLINE void quantise_block(struct fm_q8x *dst, const float *x)
     __m256 d = _mm256_div_ps(_mm256_castsi256_ps(max_lanes(most)), _mm256_set1_ps(127));
     FM_UNROLL
     for (int i = 0; i < 4; i++) q[i] = round_q(_mm256_loadu_ps(x + 8 * i), d);
-    int sum = sum_lanes(_mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3])));
+    int sum0 = sum_lanes(_mm256_add_epi32(q[0], q[1])), sum1 = sum_lanes(_mm256_add_epi32(q[2], q[3]));
     __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     _mm256_storeu_si256((__m256i *)(void *)dst->q, _mm256_permutevar8x32_epi32(bytes, order));
     dst->d = _mm256_cvtss_f32(d);
-    dst->s = dst->d * (float)sum;
+    dst->s = dst->d * (float)(sum0 + sum1);
+    dst->sum[0] = (int16_t)sum0;
+    dst->sum[1] = (int16_t)sum1;
 }
 
 static void quantise_q8x(struct fm_q8x *dst, const float *x, int k)
@@ -60,122 +63,127 @@ static void quantise_q8x(struct fm_q8x *dst, const float *x, int k)
     for (int b = 0; b < k / BLOCK; b++) quantise_block(dst + b, x + b * BLOCK);
 }
 
-/* ---- blocks of W ---- */
+/* ---- eight rows ---- */
 
-struct format {
-    size_t block_bytes, codes; /* where the codes begin                       */
-    bool nibbles;
-    bool minus8;  /* values are d·(code − 8)                                  */
-    bool minimum; /* an f16 minimum follows the scale                         */
-    bool is_signed;
-};
-
-/* 32 codes as bytes: low nibbles are elements 0 … 15, high nibbles 16 … 31. */
-FM_INLINE __m256i load_codes(const unsigned char *p, const struct format *f)
+/* Of {s0, s1} of four rows, in both halves: s0 in the lower half and s1 in the upper one, each as often as the pairs of its row
+ * lie there: rows 2i and 2i+1 by turns, or all four. */
+FM_INLINE __m256i scales_of_two(__m256i s, int i)
 {
-    if (!f->nibbles) return _mm256_loadu_si256((const __m256i *)(const void *)(p + f->codes));
-    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(p + f->codes));
-    __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(b), _mm_srli_epi16(b, 4), 1);
-    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+    const char a = (char)(8 * i), b = (char)(8 * i + 1), c = (char)(8 * i + 4), d = (char)(8 * i + 5);
+    const char e = (char)(8 * i + 2), f = (char)(8 * i + 3), g = (char)(8 * i + 6), h = (char)(8 * i + 7);
+    return _mm256_shuffle_epi8(s, _mm256_setr_epi8(a, b, a, b, c, d, c, d, a, b, a, b, c, d, c, d, e, f, e, f, g, h, g,
+                                                   h, e, f, e, f, g, h, g, h));
 }
 
-/* The eight partial sums of codes·q, exact. */
-FM_INLINE __m256i block_dot(__m256i codes, __m256i q, bool is_signed)
+FM_INLINE __m256i scales_of_four(__m256i s)
 {
-    __m256i pairs = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(q, codes))
-                              : _mm256_maddubs_epi16(codes, q);
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return _mm256_shuffle_epi8(s, _mm256_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13, 2, 3, 2, 3, 6, 7,
+                                                   6, 7, 10, 11, 10, 11, 14, 15, 14, 15));
 }
 
-/* The f16 at byte p of each of nj <= 4 rows, as floats. */
-FM_INLINE __m128 halves(int nj, const unsigned char *const row[TILE_N], size_t p)
+/* The sum of the lanes of four rows: {row 0 … row 3} of the lower halves, then of the upper ones.  s: h->scale[b] with rows 0 … 3
+ * (of these four) in both halves, used where the format has two scales. */
+FM_INLINE __m256i four_rows(const struct q8_format *f, const unsigned char *const *row, int b, __m256i q, __m256i s)
 {
-    uint16_t h[TILE_N] = {0};
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i p[4], two[2];
     FM_UNROLL
-    for (int j = 0; j < nj; j++) memcpy(&h[j], row[j] + p, 2);
-    return _mm_cvtph_ps(_mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], 0, 0, 0, 0));
-}
-
-/* y[i*ldy + j] for ni rows of x (n_blocks blocks each) and nj rows of W.  ni, nj, f are constants where inlined. */
-FM_INLINE void tile(int ni, int nj, const struct format *f, float *y, ptrdiff_t ldy, const struct fm_q8x *x,
-                    int n_blocks, const unsigned char *w, size_t row_bytes)
-{
-    const unsigned char *row[TILE_N] = {0};
-    __m256 acc[TILE_M][TILE_N];
-    __m128 min[TILE_M];
-    FM_UNROLL
-    for (int j = 0; j < nj; j++) row[j] = w + (size_t)j * row_bytes;
-    FM_UNROLL
-    for (int i = 0; i < ni; i++) {
-        min[i] = _mm_setzero_ps();
-        FM_UNROLL
-        for (int j = 0; j < nj; j++) acc[i][j] = _mm256_setzero_ps();
-    }
-    for (int b = 0; b < n_blocks; b++) {
-        size_t p = (size_t)b * f->block_bytes;
-        __m128 d = halves(nj, row, p), m = f->minimum ? halves(nj, row, p + 2) : d;
-        float scale[TILE_M][TILE_N];
-        __m256i q[TILE_M], eight[TILE_M];
-        FM_UNROLL
-        for (int i = 0; i < ni; i++) {
-            const struct fm_q8x *xb = x + (ptrdiff_t)i * n_blocks + b;
-            q[i] = _mm256_loadu_si256((const __m256i *)(const void *)xb->q);
-            eight[i] = f->minus8 ? block_dot(_mm256_set1_epi8(8), q[i], false) : q[i];
-            if (f->minimum) min[i] = _mm_fmadd_ps(m, _mm_broadcast_ss(&xb->s), min[i]);
-            _mm_storeu_ps(scale[i], _mm_mul_ps(d, _mm_broadcast_ss(&xb->d)));
-        }
-        FM_UNROLL
-        for (int j = 0; j < nj; j++) {
-            __m256i codes = load_codes(row[j] + p, f);
-            if (ni == 1) _mm_prefetch((const char *)row[j] + p + TILE_N * row_bytes, _MM_HINT_T1);
-            FM_UNROLL
-            for (int i = 0; i < ni; i++) {
-                __m256i sum = block_dot(codes, q[i], f->is_signed);
-                if (f->minus8) sum = _mm256_sub_epi32(sum, eight[i]);
-                acc[i][j] = _mm256_fmadd_ps(_mm256_broadcast_ss(&scale[i][j]), _mm256_cvtepi32_ps(sum), acc[i][j]);
-            }
-        }
+    for (int i = 0; i < 4; i++) {
+        __m256i c = f->codes(row[i], b);
+        p[i] = f->bits == 8 ? _mm256_maddubs_epi16(_mm256_abs_epi8(c), _mm256_sign_epi8(q, c))
+                            : _mm256_maddubs_epi16(c, q);
+        if (f->bits == 8) p[i] = _mm256_madd_epi16(p[i], ones);
     }
     FM_UNROLL
-    for (int i = 0; i < ni; i++) {
-        float low[TILE_N];
-        _mm_storeu_ps(low, min[i]);
-        FM_UNROLL
-        for (int j = 0; j < nj; j++) y[i * ldy + j] = f->minimum ? fm_fold(acc[i][j]) + low[j] : fm_fold(acc[i][j]);
+    for (int i = 0; i < 2; i++) {
+        __m256i lo = _mm256_unpacklo_epi32(p[2 * i], p[2 * i + 1]), hi = _mm256_unpackhi_epi32(p[2 * i], p[2 * i + 1]);
+        two[i] = f->bits == 8 ? _mm256_add_epi32(lo, hi) : _mm256_add_epi16(lo, hi);
+        if (f->bits == 6) two[i] = _mm256_madd_epi16(two[i], f->two ? scales_of_two(s, i) : ones);
     }
+    __m256i lo = _mm256_unpacklo_epi64(two[0], two[1]), hi = _mm256_unpackhi_epi64(two[0], two[1]);
+    if (f->bits >= 6) return _mm256_add_epi32(lo, hi);
+    return _mm256_madd_epi16(_mm256_add_epi16(lo, hi), f->two ? scales_of_four(s) : ones);
 }
 
-/* Rows of W outermost: four of them stay in the L1 cache while all rows of x pass. */
-FM_INLINE void gemm(const struct format *f, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
+/* Σ code·q (times the scales, where there are two) of block b, lane = row. */
+FM_INLINE __m256i eight_rows(const struct q8_format *f, const struct q8_heads *h, const unsigned char *const row[8],
+                             int b, __m256i q)
+{
+    __m256i s = f->two ? h->scale[b] : q;
+    __m256i lo = four_rows(f, row, b, q, f->two ? _mm256_permute2x128_si256(s, s, 0x00) : s);
+    __m256i hi = four_rows(f, row + 4, b, q, f->two ? _mm256_permute2x128_si256(s, s, 0x11) : s);
+    return _mm256_add_epi32(_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31));
+}
+
+FM_INLINE __m256i sums_of(const struct fm_q8x *x)
+{
+    int pair;
+    memcpy(&pair, x->sum, sizeof pair);
+    return _mm256_set1_epi32(pair);
+}
+
+FM_INLINE __m256 block(const struct q8_format *f, const struct q8_heads *h, const unsigned char *const row[8], int b,
+                       const struct fm_q8x *x, __m256 acc)
+{
+    const __m256i offset = _mm256_set1_epi16((short)f->offset);
+    __m256i sum = eight_rows(f, h, row, b, _mm256_loadu_si256((const __m256i *)(const void *)x->q));
+    if (f->offset)
+        sum = _mm256_sub_epi32(
+            sum, _mm256_madd_epi16(f->two ? _mm256_mullo_epi16(h->scale[b], offset) : offset, sums_of(x)));
+    __m256 dx = _mm256_broadcast_ss(&x->d);
+    acc = _mm256_fmadd_ps(_mm256_mul_ps(h->d[f->two ? 0 : b], dx), _mm256_cvtepi32_ps(sum), acc);
+    if (f->minimum) acc = _mm256_fmadd_ps(h->m[b], _mm256_broadcast_ss(&x->s), acc);
+    if (f->two_mins)
+        acc = _mm256_fmadd_ps(_mm256_mul_ps(h->m[0], dx), _mm256_cvtepi32_ps(_mm256_madd_epi16(h->min[b], sums_of(x))),
+                              acc);
+    return acc;
+}
+
+/* n_rows <= 8 outputs of one x. */
+FM_INLINE void rows(const struct q8_format *f, float *y, const struct fm_q8x *x, const unsigned char *w,
+                    size_t row_bytes, int n_rows, int n_blocks)
+{
+    const unsigned char *row[LANES];
+    __m256 acc = _mm256_setzero_ps();
+    FM_UNROLL
+    for (int i = 0; i < LANES; i++) row[i] = w + (size_t)fm_min_int(i, n_rows - 1) * row_bytes;
+    for (int b = 0; b < n_blocks; b += f->blocks) {
+        struct q8_heads h;
+        f->heads(&h, row);
+        FM_UNROLL
+        for (int i = 0; i < f->blocks; i++) acc = block(f, &h, row, i, x + b + i, acc);
+        FM_UNROLL
+        for (int i = 0; i < LANES; i++) row[i] += f->bytes;
+    }
+    fm_store_n(y, acc, (size_t)n_rows);
+}
+
+FM_INLINE void gemm(const struct q8_format *f, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                     size_t row_bytes, int n, int k)
 {
-    int nb = k / BLOCK, j = 0;
     const unsigned char *p = w;
-    for (; j + TILE_N <= n; j += TILE_N, p += TILE_N * row_bytes) {
-        int i = 0;
-        for (; i + TILE_M <= m; i += TILE_M)
-            tile(TILE_M, TILE_N, f, y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, p, row_bytes);
-        if (i < m) tile(1, TILE_N, f, y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, p, row_bytes);
-    }
-    for (; j < n; j++, p += row_bytes)
-        for (int i = 0; i < m; i++) tile(1, 1, f, y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, p, row_bytes);
+    for (int j = 0; j < n; j += LANES, p += LANES * row_bytes)
+        for (int i = 0; i < m; i++)
+            rows(f, y + i * ldy + j, xq + (ptrdiff_t)i * (k / BLOCK), p, row_bytes, fm_min_int(LANES, n - j),
+                 k / BLOCK);
 }
 
-#define GEMM_Q8(name, ...)                                                                                            \
-    static void name(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, int n, \
-                     int k)                                                                                           \
-    {                                                                                                                 \
-        static const struct format f = {__VA_ARGS__};                                                                 \
-        gemm(&f, y, ldy, xq, m, w, row_bytes, n, k);                                                                  \
+#define GEMM_Q8(fmt, ...)                                                                                            \
+    static void gemm_##fmt(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, \
+                           int n, int k, float *work)                                                                \
+    {                                                                                                                \
+        static const struct q8_format f = Q8_ROW(__VA_ARGS__);                                                       \
+        if (m >= FM_AVX2_PANEL_M)                                                                                    \
+            fm_avx2_gemm_panels(FM_##fmt, y, ldy, xq, m, w, row_bytes, n, k, work);                                  \
+        else                                                                                                         \
+            gemm(&f, y, ldy, xq, m, w, row_bytes, n, k);                                                             \
     }
-GEMM_Q8(gemm_q8_0, .block_bytes = 34, .codes = 2, .is_signed = true)
-GEMM_Q8(gemm_q4_0, .block_bytes = 18, .codes = 2, .nibbles = true, .minus8 = true)
-GEMM_Q8(gemm_q4_1, .block_bytes = 20, .codes = 4, .nibbles = true, .minimum = true)
+Q8_FORMATS(GEMM_Q8)
+
+#define SLOT(fmt) k->gemm_q8[FM_##fmt] = gemm_##fmt;
 
 void fm_avx2_fill_q8(struct fm_kernels *k)
 {
     k->quantise_q8x = quantise_q8x;
-    k->gemm_q8[FM_Q8_0] = gemm_q8_0;
-    k->gemm_q8[FM_Q4_0] = gemm_q4_0;
-    k->gemm_q8[FM_Q4_1] = gemm_q4_1;
+    FM_Q8_FORMATS(SLOT)
 }

@@ -24,6 +24,11 @@ enum { FM_AVX2_ROWS = 5 };
 void fm_avx2_gemm_rows(int m, int n, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs, const float *w,
                        ptrdiff_t w_rs, float *c, ptrdiff_t ldc, bool accumulate);
 
+/* gemm_q8 for FM_AVX2_PANEL_M or more rows of x, in q8_panel_avx2.c. */
+enum { FM_AVX2_PANEL_M = 3 };
+void fm_avx2_gemm_panels(enum fm_fmt f, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
+                         size_t row_bytes, int n, int k, float *work);
+
 /* Panels of gemm_f32; see gemm_pack_avx2.c. */
 enum { FM_AVX2_MR = 6, FM_AVX2_NR = 16 };
 void fm_avx2_pack_a(float *dst, int m, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs);

@@ -55,7 +55,7 @@ struct fm_cpu_backend {
 
 static inline struct fm_cpu_backend *fm_cpu_backend(const struct fm_ctx *c) { return c->backend; }
 static inline const struct fm_kernels *fm_cpu_kernels(const struct fm_ctx *c) { return fm_cpu_backend(c)->k; }
-float *fm_cpu_work(const struct fm_ctx *c, int thread);  /* FM_GEMM_WORK floats, for gemm_f32 only */
+float *fm_cpu_work(const struct fm_ctx *c, int thread);  /* FM_GEMM_WORK floats, for the kernels */
 float *fm_cpu_panel(const struct fm_ctx *c, int thread); /* FM_CPU_PANEL_SIDE² floats              */
 float *fm_cpu_tile(const struct fm_ctx *c, int thread);  /* FM_CPU_TILE floats                     */
 

@@ -1,0 +1,11 @@
+/* The formats with an int8 product (gemm_q8), by name.  A new one: here, its block in scalar/q8_blocks_scalar.c, then in the
+ * faster tiers. */
+#ifndef FM_KERNEL_Q8_FORMATS_H
+#define FM_KERNEL_Q8_FORMATS_H
+
+/* clang-format off */
+#define FM_Q8_FORMATS(X)                                                                                              \
+    X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4)
+/* clang-format on */
+
+#endif

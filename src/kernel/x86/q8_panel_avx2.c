@@ -1,0 +1,341 @@
+/* int8 activations by rows of weights, many rows of x: bits as in q8_avx2.c.
+ *
+ *   a panel: 64 rows of W × 256 columns, unpacked once and kept in the L1 cache while all rows of x pass:
+ *            [group of 8 rows][block of 32]  { codes[8][8 rows × 4 columns], d[8 rows], m[8 rows] }
+ *   a tile:  two groups (16 rows of W) by four rows of x; four columns of x are broadcast to all lanes, so that a lane of
+ *            maddubs holds two products of one row.  As many of these as fit are added in int16 (the ranges: q8_avx2.c), then
+ *            madd makes them int32; after 32 columns one conversion and one fma per eight outputs.
+ * Between panels y holds the chains. */
+#include "kernel/x86/q8_blocks_avx2.h"
+#include "kernel/x86/x86.h"
+
+enum { BLOCK = 32, LANES = 8, GROUPS = 8, BLOCKS = 8, TILE_M = 4, TILE_G = 2 };
+
+struct panel {
+    uint8_t codes[8][32];
+    float d[8], m[8];
+};
+
+/* For formats with two scales: of either half, twice for each row; of both halves in turn, scales times offset and minima. */
+struct panel_two {
+    int16_t scale[2][16], off[16], min[16];
+};
+
+struct panels {
+    struct panel p[GROUPS][BLOCKS];
+    struct panel_two two[GROUPS][BLOCKS];
+};
+_Static_assert(sizeof(struct panels) <= FM_GEMM_WORK * sizeof(float), "work holds the panels");
+
+/* ---- unpacking ---- */
+
+FM_INLINE void store(void *dst, __m256i v) { _mm256_storeu_si256(dst, v); }
+FM_INLINE __m256i load(const void *src) { return _mm256_loadu_si256(src); }
+
+FM_INLINE void pack_two(struct panel_two *dst, const struct q8_format *f, __m256i s, __m256i min)
+{
+    __m256i low = _mm256_and_si256(s, _mm256_set1_epi32(0xFFFF)), high = _mm256_srli_epi32(s, 16);
+    store(dst->scale[0], _mm256_or_si256(low, _mm256_slli_epi32(s, 16)));
+    store(dst->scale[1], _mm256_or_si256(high, _mm256_slli_epi32(high, 16)));
+    store(dst->off, _mm256_mullo_epi16(s, _mm256_set1_epi16((short)f->offset)));
+    if (f->two_mins) store(dst->min, min);
+}
+
+FM_INLINE void pack_codes(struct panel *dst, const struct q8_format *f, const unsigned char *const row[8], int b)
+{
+    __m256 r[8], t[8];
+    FM_UNROLL
+    for (int i = 0; i < LANES; i++) r[i] = _mm256_castsi256_ps(f->codes(row[i], b));
+    fm_transpose(t, r);
+    FM_UNROLL
+    for (int i = 0; i < 8; i++) store(dst->codes[i], _mm256_castps_si256(t[i]));
+}
+
+/* Eight rows (past the last: the last once more), n_blocks blocks of 32. */
+FM_INLINE void pack(struct panel *p, struct panel_two *two, const struct q8_format *f, const unsigned char *w,
+                    size_t row_bytes, int n_rows, int n_blocks)
+{
+    const unsigned char *row[LANES];
+    FM_UNROLL
+    for (int i = 0; i < LANES; i++) row[i] = w + (size_t)fm_min_int(i, n_rows - 1) * row_bytes;
+    for (int b = 0; b < n_blocks; b += f->blocks) {
+        struct q8_heads h;
+        f->heads(&h, row);
+        FM_UNROLL
+        for (int i = 0; i < f->blocks; i++) {
+            _mm256_storeu_ps(p[b + i].d, h.d[f->two ? 0 : i]);
+            if (f->minimum || f->two_mins) _mm256_storeu_ps(p[b + i].m, h.m[f->two ? 0 : i]);
+            if (f->two) pack_two(&two[b + i], f, h.scale[i], f->two_mins ? h.min[i] : h.scale[i]);
+            pack_codes(&p[b + i], f, row, i);
+        }
+        FM_UNROLL
+        for (int i = 0; i < LANES; i++) row[i] += f->bytes;
+    }
+}
+
+/* ---- multiplying ---- */
+
+/* Four columns of x from 4g on, in all lanes. */
+FM_INLINE __m256i four_of(const struct fm_q8x *x, int g)
+{
+    int v;
+    memcpy(&v, x->q + 4 * g, sizeof v);
+    return _mm256_set1_epi32(v);
+}
+
+FM_INLINE __m256i sums_of(const struct fm_q8x *x)
+{
+    int pair;
+    memcpy(&pair, x->sum, sizeof pair);
+    return _mm256_set1_epi32(pair);
+}
+
+typedef __m256i tile_sums[TILE_M][TILE_G];
+
+/* Where a tile reads: ni rows of x, nj groups of W, at one block. */
+struct at {
+    const struct fm_q8x *x[TILE_M];
+    const struct panel *p[TILE_G];
+    const struct panel_two *two[TILE_G];
+};
+
+/* Signed bytes: each pair sum goes to int32 at once. */
+FM_INLINE void multiply_signed(tile_sums sum, const struct at *at, int ni, int nj)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    FM_UNROLL
+    for (int g = 0; g < 8; g++) {
+        __m256i w[TILE_G], size[TILE_G];
+        FM_UNROLL
+        for (int j = 0; j < nj; j++) {
+            w[j] = load(at->p[j]->codes[g]);
+            size[j] = _mm256_abs_epi8(w[j]);
+        }
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) {
+            __m256i x = four_of(at->x[i], g);
+            FM_UNROLL
+            for (int j = 0; j < nj; j++) {
+                __m256i t = _mm256_madd_epi16(_mm256_maddubs_epi16(size[j], _mm256_sign_epi8(x, w[j])), ones);
+                sum[i][j] = g ? _mm256_add_epi32(sum[i][j], t) : t;
+            }
+        }
+    }
+}
+
+/* Two steps of unsigned codes of six bits per madd. */
+FM_INLINE void multiply_six(tile_sums sum, const struct at *at, int ni, int nj)
+{
+    FM_UNROLL
+    for (int g = 0; g < 8; g += 2) {
+        __m256i a[TILE_G], b[TILE_G];
+        FM_UNROLL
+        for (int j = 0; j < nj; j++) {
+            a[j] = load(at->p[j]->codes[g]);
+            b[j] = load(at->p[j]->codes[g + 1]);
+        }
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) {
+            __m256i xa = four_of(at->x[i], g), xb = four_of(at->x[i], g + 1);
+            FM_UNROLL
+            for (int j = 0; j < nj; j++) {
+                __m256i t = _mm256_add_epi16(_mm256_maddubs_epi16(a[j], xa), _mm256_maddubs_epi16(b[j], xb));
+                t = _mm256_madd_epi16(t, load(at->two[j]->scale[g / 4]));
+                sum[i][j] = g ? _mm256_add_epi32(sum[i][j], t) : t;
+            }
+        }
+    }
+}
+
+/* Unsigned codes of few bits: steps at a time per madd. */
+FM_INLINE void multiply_few(tile_sums sum, const struct at *at, int ni, int nj, int steps, bool two)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    FM_UNROLL
+    for (int g = 0; g < 8; g += steps) {
+        tile_sums a;
+        FM_UNROLL
+        for (int s = 0; s < steps; s++) {
+            __m256i w[TILE_G];
+            FM_UNROLL
+            for (int j = 0; j < nj; j++) w[j] = load(at->p[j]->codes[g + s]);
+            FM_UNROLL
+            for (int i = 0; i < ni; i++) {
+                __m256i x = four_of(at->x[i], g + s);
+                FM_UNROLL
+                for (int j = 0; j < nj; j++) {
+                    __m256i t = _mm256_maddubs_epi16(w[j], x);
+                    a[i][j] = s ? _mm256_add_epi16(a[i][j], t) : t;
+                }
+            }
+        }
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) {
+            FM_UNROLL
+            for (int j = 0; j < nj; j++) {
+                __m256i t = _mm256_madd_epi16(a[i][j], two ? load(at->two[j]->scale[g / 4]) : ones);
+                sum[i][j] = g ? _mm256_add_epi32(sum[i][j], t) : t;
+            }
+        }
+    }
+}
+
+FM_INLINE void multiply(tile_sums sum, const struct q8_format *f, const struct at *at, int ni, int nj)
+{
+    if (f->bits == 8)
+        multiply_signed(sum, at, ni, nj);
+    else if (f->bits == 6)
+        multiply_six(sum, at, ni, nj);
+    else
+        multiply_few(sum, at, ni, nj, f->bits == 5 || f->two ? 4 : 8, f->two);
+}
+
+/* The float chain of one row of x and one group. */
+FM_INLINE __m256 chain(__m256 acc, __m256i sum, const struct q8_format *f, const struct fm_q8x *x,
+                       const struct panel *p, const struct panel_two *two)
+{
+    if (f->offset)
+        sum = _mm256_sub_epi32(
+            sum, _mm256_madd_epi16(f->two ? load(two->off) : _mm256_set1_epi16((short)f->offset), sums_of(x)));
+    __m256 dx = _mm256_broadcast_ss(&x->d), m = _mm256_loadu_ps(p->m);
+    acc = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_loadu_ps(p->d), dx), _mm256_cvtepi32_ps(sum), acc);
+    if (f->minimum) acc = _mm256_fmadd_ps(m, _mm256_broadcast_ss(&x->s), acc);
+    if (f->two_mins)
+        acc = _mm256_fmadd_ps(_mm256_mul_ps(m, dx), _mm256_cvtepi32_ps(_mm256_madd_epi16(load(two->min), sums_of(x))),
+                              acc);
+    return acc;
+}
+
+/* Of one panel: which rows of x, how many blocks, where the outputs lie, how many of them; the first panel along k starts the
+ * chains. */
+struct job {
+    const struct fm_q8x *x;
+    ptrdiff_t x_row;
+    int n_blocks, n_rows;
+    float *y;
+    ptrdiff_t ldy;
+    bool first;
+    const struct panels *panels;
+};
+
+/* ni rows of x from i on by nj groups from group g on.  ni, nj, f are constants where inlined. */
+FM_INLINE void tile(const struct q8_format *f, int ni, int nj, const struct job *job, int i0, int g0)
+{
+    __m256 acc[TILE_M][TILE_G];
+    struct at at = {{0}, {0}, {0}};
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        at.x[i] = job->x + (i0 + i) * job->x_row;
+        FM_UNROLL
+        for (int j = 0; j < nj; j++) {
+            int col = (g0 + j) * LANES;
+            acc[i][j] = job->first ? _mm256_setzero_ps()
+                                   : fm_load_n(job->y + (i0 + i) * job->ldy + col, (size_t)(job->n_rows - col));
+        }
+    }
+    FM_UNROLL
+    for (int j = 0; j < nj; j++) {
+        at.p[j] = job->panels->p[g0 + j];
+        at.two[j] = job->panels->two[g0 + j];
+    }
+    for (int b = 0; b < job->n_blocks; b++) {
+        tile_sums sum;
+        multiply(sum, f, &at, ni, nj);
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) {
+            FM_UNROLL
+            for (int j = 0; j < nj; j++) acc[i][j] = chain(acc[i][j], sum[i][j], f, at.x[i], at.p[j], at.two[j]);
+            at.x[i]++;
+        }
+        FM_UNROLL
+        for (int j = 0; j < nj; j++) {
+            at.p[j]++;
+            at.two[j]++;
+        }
+    }
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        FM_UNROLL
+        for (int j = 0; j < nj; j++) {
+            int col = (g0 + j) * LANES;
+            fm_store_n(job->y + (i0 + i) * job->ldy + col, acc[i][j], (size_t)(job->n_rows - col));
+        }
+    }
+}
+
+typedef void (*tile_fn)(const struct job *job, int i0, int g0);
+
+/* The heights and widths of one kind of arithmetic; formats of the same kind share them. */
+struct kind {
+    tile_fn tiles[2][2]; /* [one row, four rows of x][one, two groups] */
+};
+
+#define TILE(name, ni, nj) \
+    static void name##_##ni##_##nj(const struct job *job, int i0, int g0) { tile(&name, ni, nj, job, i0, g0); }
+#define KIND(name, ...)                                 \
+    static const struct q8_format name = {__VA_ARGS__}; \
+    TILE(name, 1, 1)                                    \
+    TILE(name, 1, 2)                                    \
+    TILE(name, 4, 1)                                    \
+    TILE(name, 4, 2)                                    \
+    static const struct kind kind_##name = {{{name##_1_1, name##_1_2}, {name##_4_1, name##_4_2}}};
+KIND(signed_bytes, .bits = 8)
+KIND(four_offset, .bits = 4, .offset = 8)
+KIND(four_minimum, .bits = 4, .minimum = true)
+KIND(five_offset, .bits = 5, .offset = 16)
+KIND(five_minimum, .bits = 5, .minimum = true)
+KIND(two_twice, .bits = 2, .two = true, .two_mins = true)
+KIND(three_twice, .bits = 3, .two = true, .offset = 4)
+KIND(six_twice, .bits = 6, .two = true, .offset = 32)
+
+static void run(const struct kind *k, const struct job *job, int m)
+{
+    int groups = (job->n_rows + LANES - 1) / LANES;
+    for (int i = 0; i < m; i += i + TILE_M <= m ? TILE_M : 1)
+        for (int g = 0; g < groups; g += TILE_G) k->tiles[i + TILE_M <= m][g + 1 < groups](job, i, g);
+}
+
+/* ---- the loops around ---- */
+
+typedef void (*pack_fn)(struct panel *p, struct panel_two *two, const unsigned char *w, size_t row_bytes, int n_rows,
+                        int n_blocks);
+
+#define PACK(fmt, ...)                                                                                       \
+    static void pack_##fmt(struct panel *p, struct panel_two *two, const unsigned char *w, size_t row_bytes, \
+                           int n_rows, int n_blocks)                                                         \
+    {                                                                                                        \
+        static const struct q8_format f = Q8_ROW(__VA_ARGS__);                                               \
+        pack(p, two, &f, w, row_bytes, n_rows, n_blocks);                                                    \
+    }
+Q8_FORMATS(PACK)
+
+static const struct {
+    pack_fn pack;
+    const struct kind *kind;
+} formats[FM_FMT_COUNT] = {
+    [FM_Q8_0] = {pack_Q8_0, &kind_signed_bytes},     [FM_Q4_0] = {pack_Q4_0, &kind_four_offset},
+    [FM_Q4_1] = {pack_Q4_1, &kind_four_minimum},     [FM_Q5_0] = {pack_Q5_0, &kind_five_offset},
+    [FM_Q5_1] = {pack_Q5_1, &kind_five_minimum},     [FM_Q2_K] = {pack_Q2_K, &kind_two_twice},
+    [FM_Q3_K] = {pack_Q3_K, &kind_three_twice},      [FM_Q4_K] = {pack_Q4_K, &kind_four_minimum},
+    [FM_Q5_K] = {pack_Q5_K, &kind_five_minimum},     [FM_Q6_K] = {pack_Q6_K, &kind_six_twice},
+    [FM_IQ4_NL] = {pack_IQ4_NL, &kind_signed_bytes}, [FM_IQ4_XS] = {pack_IQ4_XS, &kind_signed_bytes},
+    [FM_MXFP4] = {pack_MXFP4, &kind_five_offset},
+};
+
+void fm_avx2_gemm_panels(enum fm_fmt f, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
+                         size_t row_bytes, int n, int k, float *work)
+{
+    struct panels *panels = (struct panels *)(void *)work;
+    int nb = k / BLOCK;
+    for (int n0 = 0; n0 < n; n0 += GROUPS * LANES)
+        for (int b0 = 0; b0 < nb; b0 += BLOCKS) {
+            int rows = fm_min_int(GROUPS * LANES, n - n0), blocks = fm_min_int(BLOCKS, nb - b0);
+            const unsigned char *at =
+                (const unsigned char *)w + (size_t)n0 * row_bytes + fm_format_bytes(f, (uint64_t)b0 * BLOCK);
+            for (int g = 0; g * LANES < rows; g++)
+                formats[f].pack(panels->p[g], panels->two[g], at + (size_t)g * LANES * row_bytes, row_bytes,
+                                fm_min_int(LANES, rows - g * LANES), blocks);
+            struct job job = {xq + b0, nb, blocks, rows, y + n0, ldy, b0 == 0, panels};
+            run(formats[f].kind, &job, m);
+        }
+}
