@@ -7,7 +7,7 @@ PREFIX  ?= /usr/local
 VERSION := 0.1.0
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-PKGS    := jansson libpcre2-8 libutf8proc libedit libzstd
+PKGS    := jansson libpcre2-8 libedit libzstd
 PKGCF   := $(shell pkg-config --cflags $(PKGS))
 PKGLIB  := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
 
@@ -44,7 +44,7 @@ TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/check_*
 
 # the layers once more, in double over the reference ops: the referee of every gradient (tests/check_grad.c)
 F64_SRC := $(sort $(wildcard src/nn/*.c src/op/ref/*.c src/op/*.c) \
-             $(filter-out src/model/bind.c src/model/convert.c src/model/count.c src/model/config.c,$(wildcard src/model/*.c)))
+             $(filter-out src/model/recode.c src/model/recipe.c src/model/tensor_list.c src/model/bind.c src/model/convert.c src/model/count.c src/model/config.c,$(wildcard src/model/*.c)))
 F64_OBJ := $(F64_SRC:%.c=$(BUILD)/f64/%.o)
 
 all: $(BUILD)/fathom $(BUILD)/libfathom.a
@@ -111,7 +111,7 @@ pkg-config: $(BUILD)/fathom.pc
 $(BUILD)/fathom.pc: fathom.pc.in FORCE
 	@mkdir -p $(@D)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(VERSION)|; s|@PKGS@|jansson libpcre2-8 libutf8proc libzstd|' $< > $@
+	    -e 's|@VERSION@|$(VERSION)|; s|@PKGS@|jansson libpcre2-8 libzstd|' $< > $@
 
 install: all pkg-config
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)

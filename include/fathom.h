@@ -257,69 +257,6 @@ int64_t fm_importance_chunks(const struct fm_importance *m, int *tokens); /* and
 const char *fm_importance_text(const struct fm_importance *m, int i);     /* names of texts; NULL behind the last */
 /* The sum of n >= 1 files, as a new one. */
 enum fm_status fm_importance_merge(const char *const *paths, int n, const char *out, struct fm_error *err) FM_MUST_USE;
-/* ---- judging: perplexity and divergence ------------------------------------------------------------------------ */
-
-/* How well a model foretells a text, by the rule of llama.cpp's perplexity tool: windows of ctx tokens that do not overlap,
- * the first token of each replaced by BOS where the model begins texts with one; positions ctx/2 … ctx−2 of each are asked
- * for the token behind them.  Compared with another model, or with a file of its log-probabilities, also how far the two
- * predictions lie apart. */
-struct fm_judge;
-
-struct fm_judge_progress {
-    int done, total; /* windows */
-    int64_t tokens;  /* computed in this run     */
-    double ppl, ppl_error;
-    double kld; /* mean so far, NaN without comparison */
-};
-struct fm_judge_options {
-    const int32_t *ids; /* the text, BOS in front where the model wants it; NULL: the reference's tokens */
-    size_t n_ids;
-    int ctx;                /* 3 …; 0: the reference's, else 512 or what the model was trained with if that is less */
-    int chunks;             /* windows at most; 0: all                                                              */
-    const char *reference;  /* NULL, or a file that save or llama.cpp wrote …                                       */
-    struct fm_engine *base; /* … or the model itself: one of the two at most                                        */
-    const char *save;       /* NULL, or where log-probabilities go, 2 bytes per entry of the vocabulary and position */
-    const char *state;      /* NULL, or a file from which a run that was cut short goes on: the result has the same
-                             * bits.  With save and without state: SAVE.state, removed at the end.                   */
-    bool (*progress)(void *arg, const struct fm_judge_progress *p); /* NULL, or after each step; false: stop        */
-    void *arg;
-};
-struct fm_estimate {
-    double value, error; /* error: standard error */
-};
-enum { FM_JUDGE_QUANTILES = 12 }; /* 0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 100 % */
-struct fm_judge_result {
-    int ctx, chunks;
-    uint64_t scored;                                 /* positions                                          */
-    struct fm_estimate nll, ppl;                     /* mean −ln p, e^mean                                 */
-    double bits_per_byte;                            /* of the scored tokens' text; NaN without tokenizer  */
-    bool compared;                                   /* the rest only then; base: what is compared with    */
-    struct fm_estimate ppl_base, ln_ratio, ratio;    /* ln(PPL/PPL_base), PPL/PPL_base                     */
-    double correlation;                              /* of the two ln p; NaN when one does not vary        */
-    struct fm_estimate kld;                          /* mean Σ p_base·ln(p_base/p)                         */
-    double kld_quantiles[FM_JUDGE_QUANTILES];        /* [5]: median                                        */
-    struct fm_estimate same_top, p_diff, p_diff_rms; /* fractions; p_diff = p − p_base of the right token  */
-    double p_diff_quantiles[FM_JUDGE_QUANTILES];
-    int64_t tokens; /* computed in this run … */
-    double seconds; /* … in this time         */
-};
-
-/* The windows a file of log-probabilities holds.  FM_ERR_INPUT when it is none. */
-enum fm_status fm_judge_reference(const char *path, int *ctx, int *chunks, struct fm_error *err) FM_MUST_USE;
-bool fm_judge_is_reference(const char *path); /* begins like one */
-/* Bytes that save will take. */
-uint64_t fm_judge_save_bytes(const struct fm_judge *j);
-
-/* Checks everything, reserves memory and disk, and reads the state of a run cut short.  Strings and engines must live as
- * long as the judge; ids are copied. */
-enum fm_status fm_judge_new(struct fm_engine *e, const struct fm_judge_options *o, struct fm_judge **out,
-                            struct fm_error *err) FM_MUST_USE;
-/* FM_ERR_CANCELLED after fm_judge_cancel or progress: what was done is in the state file, if there is one. */
-enum fm_status fm_judge_run(struct fm_judge *j, struct fm_judge_result *r, struct fm_error *err) FM_MUST_USE;
-void fm_judge_cancel(struct fm_judge *j);    /* from a signal handler or another thread */
-int fm_judge_done(const struct fm_judge *j); /* windows that need not be computed again */
-int fm_judge_total(const struct fm_judge *j);
-void fm_judge_free(struct fm_judge *j);
 
 /* ---- files ----------------------------------------------------------------------------------------------------- */
 
@@ -402,6 +339,55 @@ enum fm_status fm_machine_save(const struct fm_machine *m, const char *path, str
 /* The entry that fits `here` (facts are enough).  FM_ERR_INPUT when there is none, or the file is missing or malformed. */
 enum fm_status fm_machine_load(const char *path, const struct fm_machine *here, struct fm_machine *out,
                                struct fm_error *err) FM_MUST_USE;
+/* ---- quantise and convert -------------------------------------------------------------------------------------- */
+
+/* A rule: the last whose glob (* ? [a-z]) matches a tensor's name in the output, or its GGUF name, counts. */
+struct fm_quantize_rule {
+    const char *glob, *type;
+};
+/* What becomes of a tensor. */
+struct fm_quantize_tensor {
+    const char *name, *from, *to;
+    const char *wish; /* what the type asks for; other than `to` where rows are no whole blocks of it */
+    int n_dims;
+    uint64_t shape[8], bytes_from, bytes_to;
+};
+struct fm_quantize_options {
+    const char *in;   /* GGUF (of a split one, the first part) or folder in Hugging Face layout                      */
+    const char *out;  /* ends in .gguf: GGUF; else a folder.  Replaced only when all is written                      */
+    const char *type; /* a format throughout, or a mixture: fm_quantize_type                                         */
+    const char *experts, *shared_experts, *attention, *embeddings, *output; /* formats of these parts; NULL: as type  */
+    const struct fm_quantize_rule *rules;
+    int n_rules;
+    const char *imatrix;  /* file of fm_calibrate or llama.cpp; NULL: all weights matter alike                        */
+    bool without_mtp;     /* leave multi-token-prediction blocks out                                                  */
+    bool dry_run;         /* only on_tensor, on_note and the result's sizes                                           */
+    uint64_t shard_bytes; /* of a folder's weight files; 0: 5 GB                                                     */
+    int threads;          /* 0: one per core; the bytes are the same for any number                                  */
+    void (*on_tensor)(void *arg, const struct fm_quantize_tensor *t); /* of all, before anything is written; or NULL */
+    void (*on_progress)(void *arg, uint64_t done, uint64_t total);    /* bytes of the input; or NULL */
+    void (*on_note)(void *arg, const char *text);                     /* what the user may want to know; or NULL */
+    void *arg;
+    const volatile int *stop; /* non-zero: FM_ERR_CANCELLED, nothing is left behind; may be NULL */
+};
+enum { FM_QUANTIZE_FORMATS = 40 };
+struct fm_quantize_result {
+    uint64_t bytes_in, bytes_out; /* of the tensors read; of the file or files written                               */
+    uint64_t n_weights, weight_bytes;
+    int n_tensors, n_formats;
+    struct {
+        const char *name;
+        int tensors;
+        uint64_t weights, bytes;
+    } formats[FM_QUANTIZE_FORMATS]; /* of the output, most bytes first */
+    double seconds;
+};
+/* From and to GGUF and Hugging Face folders, in all four directions.  Between the two the model's family must be known;
+ * within one, any model's tensors are converted by name and all else is kept. */
+enum fm_status fm_quantize(const struct fm_quantize_options *o, struct fm_quantize_result *r,
+                           struct fm_error *err) FM_MUST_USE;
+/* The i-th type and what it is; false behind the last. */
+bool fm_quantize_type(int i, const char **name, const char **summary);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -25,10 +25,9 @@ static const struct fm_command commands[] = {
     {"chat-decode", "", "Take an answer apart: reasoning, content, tool calls.", fm_cmd_chat_decode},
     {"logits", "", "Compute the logits of given token ids.", fm_cmd_logits},
     {"imatrix", "[MODEL] | --merge FILE...", "Measure on a text which weights matter, for quantising.", fm_cmd_imatrix},
-    {"perplexity", "[MODEL]", "Say how well a model foretells a text, and how far two models differ.",
-     fm_cmd_perplexity},
     {"train", "PATH...", "Train a model on texts.", fm_cmd_train},
     {"plot", "LOG", "Draw a training log.", fm_cmd_plot},
+    {"quantize", "IN OUT", "Convert a model, to smaller formats or to the other container.", fm_cmd_quantize},
     {"export", "FROM TO", "Write a training checkpoint as a model.", fm_cmd_export},
     {"pull", "NAME", "Download a model from the hub.", fm_cmd_pull},
     {"list", "", "List the downloaded models (also: ls).", fm_cmd_list},
@@ -122,6 +121,7 @@ int main(int argc, char **argv)
     struct fm_cli cli = {.argc = argc > 0 ? argc - 1 : 0, .argv = argv + 1};
     occupy_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is noticed when writing */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a limit on the size of files */
     use_utf8();
     cli.command = pick_command(&cli, &err);
     enum fm_status st = cli.command ? cli.command->run(&cli, &err) : FM_ERR_USAGE;

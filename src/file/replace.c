@@ -6,15 +6,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+
+static void hint_full(struct fm_error *err)
+{
+    fm_hint(err, "the disk is full; the old file, if there was one, is untouched");
+}
 
 static enum fm_status disk(const struct fm_replace *r, struct fm_error *err)
 {
     int e = errno;
     (void)fm_fail(err, FM_ERR_DISK, "%s: %s: %s", r->what, r->path, strerror(e));
-    if (e == ENOSPC || e == EDQUOT) fm_hint(err, "the disk is full; the old file, if there was one, is untouched");
+    if (e == ENOSPC || e == EDQUOT) hint_full(err);
     return FM_ERR_DISK;
 }
 
@@ -58,13 +64,52 @@ enum fm_status fm_replace_open(struct fm_replace *r, const char *what, const cha
     return st;
 }
 
+/* Of the file system of the nearest folder above path that exists. */
+static bool free_bytes(const char *path, uint64_t *n)
+{
+    struct statvfs s;
+    char *at = fm_strdup(path);
+    int rc = at ? statvfs(at, &s) : 0;
+    while (at && rc) {
+        char *slash = strrchr(at, '/');
+        const bool top = !slash || slash == at;
+        if (slash) *slash = 0;
+        rc = statvfs(!slash ? "." : slash == at ? "/" : at, &s);
+        if (top) break;
+    }
+    const bool known = at && !rc;
+    fm_free(at);
+    if (known) *n = (uint64_t)s.f_bavail * s.f_frsize;
+    return known;
+}
+
+enum fm_status fm_disk_room(const char *what, const char *path, uint64_t n, struct fm_error *err)
+{
+    uint64_t have;
+    if (!free_bytes(path, &have) || have >= n) return FM_OK;
+    (void)fm_fail(err, FM_ERR_DISK, "%s: %s: %llu bytes are needed, the disk has %llu left", what, path,
+                  (unsigned long long)n, (unsigned long long)have);
+    hint_full(err);
+    return FM_ERR_DISK;
+}
+
 enum fm_status fm_replace_reserve(struct fm_replace *r, uint64_t n, struct fm_error *err)
 {
     if (n > INT64_MAX) return fm_fail(err, FM_ERR_DISK, "%s: %s: the file would be too large", r->what, r->path);
+    FM_TRY(fm_disk_room(r->what, r->path, n, err));
     int rc;
     do rc = n ? fallocate(r->fd, 0, 0, (off_t)n) : 0;
     while (rc && errno == EINTR);
     return rc && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) ? disk(r, err) : FM_OK;
+}
+
+/* Let the disk begin with what has come, so that the sync at the end is short; only a hint. */
+static void start_disk(struct fm_replace *r)
+{
+    enum { STEP = 8 << 20 };
+    if (r->written - r->started < STEP) return;
+    (void)sync_file_range(r->fd, (off_t)r->started, (off_t)(r->written - r->started), SYNC_FILE_RANGE_WRITE);
+    r->started = r->written;
 }
 
 enum fm_status fm_replace_write(struct fm_replace *r, const void *data, uint64_t n, struct fm_error *err)
@@ -79,6 +124,7 @@ enum fm_status fm_replace_write(struct fm_replace *r, const void *data, uint64_t
         n -= (uint64_t)k;
         r->written += (uint64_t)k;
     }
+    start_disk(r);
     return FM_OK;
 }
 

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -271,6 +273,19 @@ const struct fm_tensor *fm_file_find(const struct fm_file *f, const char *name)
 }
 
 const struct fm_meta *fm_file_meta(const struct fm_file *f, const char *key) { return find(f->by_key, f->n_meta, key); }
+
+/* Whole pages: all that the range touches before reading, only those within it after. */
+void fm_file_advise(const struct fm_file *f, const void *p, size_t n, enum fm_file_use use)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), up = use == FM_FILE_DONE ? page - 1 : 0,
+                    from = ((uintptr_t)p + up) & ~(page - 1), end = ((uintptr_t)p + n + (page - 1 - up)) & ~(page - 1);
+    for (int i = 0; i < f->n_parts && n; i++) {
+        const struct fm_part *m = &f->parts[i];
+        const uintptr_t base = (uintptr_t)m->map.data;
+        if (m->borrowed || (uintptr_t)p < base || (uintptr_t)p - base >= m->map.size || end <= from) continue;
+        (void)madvise((void *)from, end - from, use == FM_FILE_SOON ? MADV_WILLNEED : MADV_DONTNEED);
+    }
+}
 
 enum fm_container fm_file_container(const struct fm_file *f) { return f->kind; }
 

@@ -49,6 +49,11 @@ int fm_file_n_tensors(const struct fm_file *f);
 const struct fm_tensor *fm_file_tensor(const struct fm_file *f, int i); /* file order; safetensors: order of the data */
 const struct fm_tensor *fm_file_find(const struct fm_file *f, const char *name); /* NULL when absent; O(log n) */
 
+/* Hints about n bytes at p: they will be read soon, or will not again for a long time.  Nothing happens, and nothing is
+ * lost, where p is not in a mapping of f. */
+enum fm_file_use { FM_FILE_SOON, FM_FILE_DONE };
+void fm_file_advise(const struct fm_file *f, const void *p, size_t n, enum fm_file_use use);
+
 /* GGUF metadata (and, as strings, __metadata__ of safetensors).  Of several files the first one's counts. */
 enum fm_meta_type { FM_META_INT, FM_META_FLOAT, FM_META_BOOL, FM_META_STRING, FM_META_ARRAY };
 struct fm_str {

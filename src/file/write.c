@@ -24,7 +24,9 @@ struct fm_writer {
     size_t n_keys, cap_keys, n_tensors, cap_tensors;
     uint64_t data_bytes; /* of all tensors, with padding */
     size_t next;         /* tensor whose data come next */
-    bool begun;
+    uint64_t part;       /* bytes of it that are written */
+    uint64_t file_bytes;
+    bool begun, dry;
 };
 
 static void fail(struct fm_writer *w, enum fm_status code, const char *fmt, ...) FM_PRINTF(3, 4);
@@ -39,17 +41,35 @@ static void fail(struct fm_writer *w, enum fm_status code, const char *fmt, ...)
     (void)fm_fail(&w->failure, code, "%s: %s: %s", w->file.what, w->file.path, why);
 }
 
-enum fm_status fm_writer_open(const char *path, enum fm_container kind, struct fm_writer **out, struct fm_error *err)
+static enum fm_status open_writer(const char *path, enum fm_container kind, bool dry, struct fm_writer **out,
+                                  struct fm_error *err)
 {
+    const char *what = kind == FM_GGUF ? "write GGUF" : "write safetensors";
     struct fm_writer *w = fm_calloc(1, sizeof *w);
     if (!w) return fm_fail_memory(err, path, sizeof *w);
     w->kind = kind;
-    enum fm_status st = fm_replace_open(&w->file, kind == FM_GGUF ? "write GGUF" : "write safetensors", path, err);
+    w->dry = dry;
+    enum fm_status st = FM_OK;
+    if (!dry)
+        st = fm_replace_open(&w->file, what, path, err);
+    else if ((w->file = (struct fm_replace){.what = what, .path = fm_strdup(path), .fd = -1}).path == NULL)
+        st = fm_fail_memory(err, path, strlen(path));
     if (st)
         fm_free(w);
     else
         *out = w;
     return st;
+}
+
+enum fm_status fm_writer_open(const char *path, enum fm_container kind, struct fm_writer **out, struct fm_error *err)
+{
+    return open_writer(path, kind, false, out, err);
+}
+
+enum fm_status fm_writer_open_dry(const char *path, enum fm_container kind, struct fm_writer **out,
+                                  struct fm_error *err)
+{
+    return open_writer(path, kind, true, out, err);
 }
 
 static void release(struct fm_writer *w)
@@ -370,22 +390,41 @@ enum fm_status fm_writer_begin(struct fm_writer *w, struct fm_error *err)
         fail(w, FM_ERR_USAGE, "its header would be above the %d bytes that readers accept", FM_MAX_HEADER);
     enum fm_status st = w->failure.code;
     if (st && err) *err = w->failure;
-    if (!st) st = fm_replace_reserve(&w->file, header.len + w->data_bytes, err);
-    if (!st) st = fm_replace_write(&w->file, header.data, header.len, err);
-    w->begun = !st;
+    w->file_bytes = header.len + w->data_bytes;
+    if (!st && !w->dry) st = fm_replace_reserve(&w->file, w->file_bytes, err);
+    if (!st && !w->dry) st = fm_replace_write(&w->file, header.data, header.len, err);
+    w->begun = !st && !w->dry;
     fm_buf_release(&header);
     return st;
 }
 
-enum fm_status fm_writer_data(struct fm_writer *w, const void *data, uint64_t n_bytes, struct fm_error *err)
+uint64_t fm_writer_bytes(const struct fm_writer *w) { return w->file_bytes; }
+
+static enum fm_status no_room(const struct fm_writer *w, uint64_t n_bytes, struct fm_error *err)
+{
+    return fm_fail(err, FM_ERR_FAILED, "%s: %s: %llu bytes do not belong to any tensor declared here", w->file.what,
+                   w->file.path, (unsigned long long)n_bytes);
+}
+
+enum fm_status fm_writer_part(struct fm_writer *w, const void *data, uint64_t n_bytes, struct fm_error *err)
 {
     static const char zeros[ALIGN];
-    if (!w->begun || w->next >= w->n_tensors || n_bytes != w->tensors[w->next].n_bytes)
-        return fm_fail(err, FM_ERR_FAILED, "%s: %s: %llu bytes do not belong to any tensor declared here", w->file.what,
-                       w->file.path, (unsigned long long)n_bytes);
+    if (!w->begun || w->next >= w->n_tensors || n_bytes > w->tensors[w->next].n_bytes - w->part)
+        return no_room(w, n_bytes, err);
     FM_TRY(fm_replace_write(&w->file, data, n_bytes, err));
+    w->part += n_bytes;
+    if (w->part < w->tensors[w->next].n_bytes) return FM_OK;
+    const uint64_t padding = w->kind == FM_GGUF ? -w->part % ALIGN : 0;
     w->next++;
-    return w->kind == FM_GGUF ? fm_replace_write(&w->file, zeros, -n_bytes % ALIGN, err) : FM_OK;
+    w->part = 0;
+    return padding ? fm_replace_write(&w->file, zeros, padding, err) : FM_OK;
+}
+
+enum fm_status fm_writer_data(struct fm_writer *w, const void *data, uint64_t n_bytes, struct fm_error *err)
+{
+    if (w->begun && w->next < w->n_tensors && (w->part || n_bytes != w->tensors[w->next].n_bytes))
+        return no_room(w, n_bytes, err);
+    return fm_writer_part(w, data, n_bytes, err);
 }
 
 enum fm_status fm_writer_commit(struct fm_writer *w, struct fm_error *err)

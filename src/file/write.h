@@ -16,6 +16,10 @@ struct fm_writer;
 enum fm_status fm_writer_open(const char *path, enum fm_container kind /* FM_GGUF or FM_SAFETENSORS */,
                               struct fm_writer **out, struct fm_error *err) FM_MUST_USE;
 
+/* The same without a file: begin only counts.  path is for messages. */
+enum fm_status fm_writer_open_dry(const char *path, enum fm_container kind, struct fm_writer **out,
+                                  struct fm_error *err) FM_MUST_USE;
+
 /* Metadata; keys unique; copies are taken.  Failures (memory, a duplicate, a number that does not fit its type) are
  * sticky and reported by begin.  general.alignment is the writer's own business: ignored. */
 void fm_writer_meta_int(struct fm_writer *w, const char *key, uint32_t gguf_type, int64_t v);
@@ -37,6 +41,10 @@ enum fm_status fm_writer_begin(struct fm_writer *w, struct fm_error *err) FM_MUS
 /* The bytes of the next tensor (whole), already in its format.  A wrong size or order: FM_ERR_FAILED. */
 enum fm_status fm_writer_data(struct fm_writer *w, const void *data, uint64_t n_bytes,
                               struct fm_error *err) FM_MUST_USE;
+/* The same in pieces: the next n_bytes of the tensor that is being written; an empty tensor needs a call, too. */
+enum fm_status fm_writer_part(struct fm_writer *w, const void *data, uint64_t n_bytes,
+                              struct fm_error *err) FM_MUST_USE;
+uint64_t fm_writer_bytes(const struct fm_writer *w); /* after begin: of the whole file */
 /* Sync and rename; frees w in every case.  FM_ERR_FAILED when tensors are missing. */
 enum fm_status fm_writer_commit(struct fm_writer *w, struct fm_error *err) FM_MUST_USE;
 void fm_writer_abort(struct fm_writer *w); /* removes the temporary file; NULL is fine */

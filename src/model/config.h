@@ -40,6 +40,7 @@ struct fm_config {
     struct fm_mha_shape mha;
     bool qkv_bias, head_norms;
     struct fm_mla_shape mla;
+    bool kv_split; /* writing GGUF: attn_k_b and attn_v_b instead of attn_kv_b, and the keys of that layout */
 
     /* experts; moe.router.E == 0: all layers dense */
     struct fm_moe_shape moe;

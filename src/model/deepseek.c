@@ -172,16 +172,25 @@ static void put(struct fm_writer *w, const char *key, int v)
     fm_writer_meta_int(w, full, 4, v);
 }
 
-/* The older generation of keys, for files whose kv_b is one tensor. */
+/* Files whose kv_b is split see a single key head as wide as the latent (models.md §10.1). */
+static void put_heads(struct fm_writer *w, const struct fm_config *cfg)
+{
+    const struct fm_mla_shape *a = &cfg->mla;
+    put(w, "attention.head_count_kv", cfg->kv_split ? 1 : cfg->H);
+    put(w, "attention.key_length", cfg->kv_split ? a->Rkv + a->Dr : a->Dn + a->Dr);
+    put(w, "attention.value_length", cfg->kv_split ? a->Rkv : a->Dv);
+    if (!cfg->kv_split) return;
+    put(w, "attention.key_length_mla", a->Dn + a->Dr);
+    put(w, "attention.value_length_mla", a->Dv);
+}
+
 void fm_deepseek_write_gguf(const struct fm_config *cfg, struct fm_writer *w)
 {
     const struct fm_mla_shape *a = &cfg->mla;
     const struct fm_router *m = &cfg->moe.router;
-    put(w, "attention.head_count_kv", cfg->H);
+    put_heads(w, cfg);
     if (a->Rq) put(w, "attention.q_lora_rank", a->Rq);
     put(w, "attention.kv_lora_rank", a->Rkv);
-    put(w, "attention.key_length", a->Dn + a->Dr);
-    put(w, "attention.value_length", a->Dv);
     put(w, "leading_dense_block_count", m->E ? cfg->n_dense : cfg->L);
     if (cfg->n_mtp) put(w, "nextn_predict_layers", cfg->n_mtp);
     if (!m->E) return;

@@ -108,8 +108,9 @@ void fm_model_step(struct fm_ctx *c, const struct fm_config *cfg, const struct f
 
 /* ---- convert: the same rows, other direction ---- */
 
-/* Write a model whose matrices are f32 (w) as GGUF (path ends in .gguf) or as a folder with config.json and
- * model.safetensors.  fmt: of the matrices (vectors, router and rows that are no multiple of the block stay F32).
+/* Write a model (w) as GGUF (path ends in .gguf) or as a folder with config.json and
+ * model.safetensors.  fmt: of the matrices (vectors, router and rows that
+ * are no whole blocks stay F32).
  * add_text: called with the writer before tensors are declared, for the tokenizer's GGUF keys; may be NULL. */
 struct fm_convert {
     enum fm_fmt fmt;
@@ -118,6 +119,10 @@ struct fm_convert {
     const char *name; /* general.name */
     bool without_mtp; /* leave the MTP blocks out, for readers of GGUF that do not know them */
 };
+/* Pieces of it: config.json for matrices in fmt; the keys of a GGUF file (name NULL: without general.name). */
+enum fm_status fm_model_write_config(const struct fm_config *cfg, enum fm_fmt fmt, const char *folder,
+                                     struct fm_error *err) FM_MUST_USE;
+void fm_model_write_keys(const struct fm_config *cfg, bool without_mtp, const char *name, struct fm_writer *w);
 enum fm_status fm_model_write(const struct fm_config *cfg, struct fm_weights *w, const char *path,
                               const struct fm_convert *o, struct fm_error *err) FM_MUST_USE;
 

@@ -179,6 +179,51 @@ bool fm_rope_divisors(const struct fm_config *cfg, float *divisors)
     return true;
 }
 
+/* Of a frequency in the zone between, s = L/(high − low)·(1/λ) − low/(high − low) is a line over 1/λ.  Only two numbers follow
+ * from it, so low is 1, as in every release; one point leaves high at 4, as there, too. */
+static bool fit_llama3(struct fm_config *cfg)
+{
+    double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0, factor = 1, edge = 0;
+    const double pi2 = 2 * M_PI;
+    for (int i = 0; i < cfg->rope_dim / 2; i++) factor = fmax(factor, (double)cfg->rope_divisors[i]);
+    if (factor <= 1) return false;
+    for (int i = 0; i < cfg->rope_dim / 2; i++) {
+        const double d = (double)cfg->rope_divisors[i], x = pow(cfg->rope_theta, -2.0 * i / cfg->rope_dim) / pi2;
+        if (d >= factor * (1 - 1e-6) && edge <= 0) edge = 1 / x;
+        if (d <= 1 + 1e-6 || d >= factor * (1 - 1e-6)) continue;
+        const double y = (1 / d - 1 / factor) / (1 - 1 / factor);
+        n++, sx += x, sy += y, sxx += x * x, sxy += x * y;
+    }
+    double high = 4, length = edge;
+    if (n == 1) length = (sy + 1.0 / 3) / sx * 3;
+    if (n > 1) {
+        const double a = (n * sxy - sx * sy) / (n * sxx - sx * sx), b = (sy - a * sx) / n;
+        high = 1 - 1 / b;
+        length = a * (high - 1);
+    }
+    if (!(high > 1 && high < 1e6 && length >= 1 && length < FM_MAX_CTX)) return false;
+    cfg->rope_scaling = FM_ROPE_LLAMA3;
+    cfg->rope_factor = factor;
+    cfg->rope_low = 1;
+    cfg->rope_high = fabs(high - round(high)) < 1e-3 * high ? round(high) : high;
+    cfg->rope_orig_ctx = fabs(length - round(length)) < 1e-3 * length ? round(length) : length;
+    return true;
+}
+
+bool fm_rope_from_divisors(struct fm_config *cfg)
+{
+    struct fm_config try = *cfg;
+    const int n = cfg->rope_dim / 2;
+    if (!cfg->rope_divisors || cfg->rope_scaling != FM_ROPE_PLAIN || !fit_llama3(&try)) return false;
+    try.rope_divisors = NULL;
+    float *d = fm_calloc((size_t)n, sizeof *d);
+    bool same = d && fm_rope_divisors(&try, d);
+    for (int i = 0; same && i < n; i++) same = fabsf(d[i] / cfg->rope_divisors[i] - 1) < 1e-5f;
+    fm_free(d);
+    if (same) *cfg = try;
+    return same;
+}
+
 static const char *const scaling_names[] = {"default", "llama3", "yarn", "linear"};
 
 void fm_rope_write_json(const struct fm_config *cfg, json_t *j)

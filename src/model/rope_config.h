@@ -17,5 +17,7 @@ void fm_rope_write_gguf(const struct fm_config *cfg, struct fm_writer *w, const 
  * that follows from the keys.  False when memory is short. */
 bool fm_rope_needs_divisors(const struct fm_config *cfg);
 bool fm_rope_divisors(const struct fm_config *cfg, float *divisors);
+/* The way back, for config.json: the divisors of cfg as Llama 3's scaling.  False, cfg untouched, when they are none. */
+bool fm_rope_from_divisors(struct fm_config *cfg);
 
 #endif

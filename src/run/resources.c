@@ -120,3 +120,28 @@ enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_tokenizer 
     if (*name) *unknown = false;
     return st;
 }
+
+enum fm_status fm_model_template(const struct fm_file *f, struct fm_buf *text, struct fm_error *err)
+{
+    struct fm_str s;
+    if (fm_file_container(f) == FM_GGUF) {
+        if (fm_meta_str(f, "tokenizer.chat_template", &s)) fm_buf_add(text, s.data, (size_t)s.len);
+        return text->failed ? fm_fail_memory(err, "chat template", s.len) : FM_OK;
+    }
+    struct fm_buf path = {0};
+    json_t *j = NULL;
+    enum fm_status st = FM_OK;
+    fm_buf_printf(&path, "%s/%s", fm_file_path(f), "chat_template.jinja");
+    if (beside(f, "chat_template.jinja") && !path.failed) {
+        st = fm_buf_read_file(text, path.data, MAX_TEMPLATE, err);
+    } else if (beside(f, "tokenizer_config.json")) {
+        fm_buf_clear(&path);
+        fm_buf_printf(&path, "%s/%s", fm_file_path(f), "tokenizer_config.json");
+        st = path.failed ? fm_fail_memory(err, "a path", path.len) : fm_json_read(path.data, &j, err);
+        const char *t = st ? NULL : template_in(j);
+        if (t) fm_buf_str(text, t);
+        json_decref(j);
+    }
+    fm_buf_release(&path);
+    return st || !text->failed ? st : fm_fail_memory(err, "chat template", text->len);
+}

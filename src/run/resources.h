@@ -21,4 +21,7 @@ uint64_t fm_tokenizer_estimate(const struct fm_file *f);
 enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_tokenizer *t, const char **name, bool *unknown,
                              struct fm_error *err) FM_MUST_USE;
 
+/* The template itself, appended to text; of several the default one.  Nothing is appended when there is none. */
+enum fm_status fm_model_template(const struct fm_file *f, struct fm_buf *text, struct fm_error *err) FM_MUST_USE;
+
 #endif

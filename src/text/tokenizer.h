@@ -80,7 +80,10 @@ enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char 
 /* The tokenizer_config.json that belongs beside it: BOS, EOS, whether BOS is added, and chat_template (NULL: none). */
 enum fm_status fm_tokenizer_write_config(const struct fm_tokenizer *t, const char *path, const char *chat_template,
                                          struct fm_error *err) FM_MUST_USE;
-/* tokenizer.ggml.* keys for a GGUF file being written. */
+/* tokenizer.ggml.* keys for a GGUF file being written.  The _sized form: for a model of n_ids ids, those without a token
+ * filled up with unused ones, as readers of GGUF expect; fewer ids than tokens is FM_ERR_INPUT. */
+enum fm_status fm_tokenizer_write_gguf_sized(const struct fm_tokenizer *t, int32_t n_ids, struct fm_writer *w,
+                                             struct fm_error *err) FM_MUST_USE;
 enum fm_status fm_tokenizer_write_gguf(const struct fm_tokenizer *t, struct fm_writer *w,
                                        struct fm_error *err) FM_MUST_USE;
 

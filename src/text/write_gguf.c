@@ -55,16 +55,20 @@ static void strings_release(struct strings *s)
     fm_buf_release(&s->text);
 }
 
-static enum fm_status write_tokens(const struct fm_tokenizer *t, struct fm_writer *w, struct fm_error *err)
+static enum fm_status write_tokens(const struct fm_tokenizer *t, int32_t n_ids, struct fm_writer *w,
+                                   struct fm_error *err)
 {
     struct strings s;
-    enum fm_status st = strings_new(&s, (size_t)t->vocab.n, err);
-    int32_t *types = fm_malloc((size_t)t->vocab.n * sizeof *types);
-    if (!st && !types) st = fm_fail_memory(err, "token types", (size_t)t->vocab.n * sizeof *types);
-    for (int32_t id = 0; id < t->vocab.n && !st; id++) {
+    enum fm_status st = strings_new(&s, (size_t)n_ids, err);
+    int32_t *types = fm_malloc((size_t)n_ids * sizeof *types);
+    if (!st && !types) st = fm_fail_memory(err, "token types", (size_t)n_ids * sizeof *types);
+    for (int32_t id = 0; id < n_ids && !st; id++) {
         size_t start = s.text.len;
-        enum fm_token_type type = t->vocab.tokens[id].type;
-        put_piece(&s.text, t, id);
+        enum fm_token_type type = id < t->vocab.n ? t->vocab.tokens[id].type : FM_TOKEN_GAP;
+        if (id < t->vocab.n)
+            put_piece(&s.text, t, id);
+        else
+            fm_buf_printf(&s.text, "[PAD%d]", id);
         end_string(&s, start);
         types[id] = type == FM_TOKEN_GAP ? FM_TOKEN_UNUSED : (int32_t)type;
     }
@@ -110,17 +114,45 @@ static void write_id(const struct fm_tokenizer *t, struct fm_writer *w, const ch
     if (id >= 0 && id < t->vocab.n) fm_writer_meta_int(w, key, FM_GGUF_U32, id);
 }
 
+/* What a SentencePiece model that came as merges would score: the earlier merged, the higher. */
+static enum fm_status write_scores(const struct fm_tokenizer *t, int32_t n_ids, struct fm_writer *w,
+                                   struct fm_error *err)
+{
+    static const float NEVER = -1e6f; /* merged last, should its parts ever meet */
+    struct fm_pair *merges = NULL;
+    float *scores = fm_calloc((size_t)n_ids, sizeof *scores);
+    if (!scores) return fm_fail_memory(err, "scores", (size_t)n_ids * sizeof *scores);
+    enum fm_status st = t->scores ? FM_OK : fm_tokenizer_sorted_pairs(t, &merges, err);
+    for (int32_t id = 0; !st && id < t->vocab.n; id++) {
+        const bool normal = t->vocab.tokens[id].type == FM_TOKEN_NORMAL;
+        scores[id] = t->scores ? t->scores[id] : normal ? NEVER : 0;
+    }
+    for (uint32_t i = 0; !st && merges && i < t->pairs.n; i++)
+        if (scores[merges[i].id] <= NEVER) scores[merges[i].id] = -(float)i;
+    if (!st) fm_writer_meta_f32s(w, "tokenizer.ggml.scores", scores, (uint64_t)n_ids);
+    fm_free(merges);
+    fm_free(scores);
+    return st;
+}
+
 enum fm_status fm_tokenizer_write_gguf(const struct fm_tokenizer *t, struct fm_writer *w, struct fm_error *err)
+{
+    return fm_tokenizer_write_gguf_sized(t, t->vocab.n, w, err);
+}
+
+enum fm_status fm_tokenizer_write_gguf_sized(const struct fm_tokenizer *t, int32_t n_ids, struct fm_writer *w,
+                                             struct fm_error *err)
 {
     const struct fm_pre_name *pre = t->pre.name;
     const char *pre_name = t->spm ? "default" : pre && pre->gguf ? pre->gguf : pre ? pre->name : NULL;
     if (!pre_name)
         return fm_fail(err, FM_ERR_USAGE, "write tokenizer: GGUF: its pre-tokenizer has no name that GGUF knows");
-    if (t->spm && !t->scores)
-        return fm_fail(err, FM_ERR_USAGE, "write tokenizer: GGUF: a SentencePiece tokenizer needs scores, not merges");
-    FM_TRY(write_tokens(t, w, err));
+    if (n_ids < t->vocab.n)
+        return fm_fail(err, FM_ERR_INPUT, "write tokenizer: GGUF: it has %d tokens, the model only %d rows for them",
+                       t->vocab.n, n_ids);
+    FM_TRY(write_tokens(t, n_ids, w, err));
     if (t->spm)
-        fm_writer_meta_f32s(w, "tokenizer.ggml.scores", t->scores, (uint64_t)t->vocab.n);
+        FM_TRY(write_scores(t, n_ids, w, err));
     else
         FM_TRY(write_merges(t, w, err));
     const char *model = t->spm ? "llama" : "gpt2";

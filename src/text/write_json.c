@@ -106,6 +106,62 @@ static void put_model(struct fm_buf *b, const struct fm_tokenizer *t, const stru
     fm_buf_str(b, "\n  ]}");
 }
 
+static void put_text(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id)
+{
+    put_string(b, fm_vocab_bytes(&t->vocab, id), t->vocab.tokens[id].len);
+}
+
+/* BOS in front and EOS behind, where the tokenizer adds them: transformers reads it here, not in tokenizer_config.json. */
+static void put_template_piece(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id, int type)
+{
+    fm_buf_str(b, "{\"SpecialToken\": {\"id\": ");
+    put_text(b, t, id);
+    fm_buf_printf(b, ", \"type_id\": %d}}", type);
+}
+
+static void put_template_text(struct fm_buf *b, const struct fm_tokenizer *t, const char *name, int type)
+{
+    if (t->add_bos && t->bos >= 0) {
+        put_template_piece(b, t, t->bos, type);
+        fm_buf_str(b, ", ");
+    }
+    fm_buf_printf(b, "{\"Sequence\": {\"id\": \"%s\", \"type_id\": %d}}", name, type);
+    if (t->add_eos && t->eos >= 0) {
+        fm_buf_str(b, ", ");
+        put_template_piece(b, t, t->eos, type);
+    }
+}
+
+static void put_template_token(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id)
+{
+    put_text(b, t, id);
+    fm_buf_str(b, ": {\"id\": ");
+    put_text(b, t, id);
+    fm_buf_printf(b, ", \"ids\": [%d], \"tokens\": [", id);
+    put_text(b, t, id);
+    fm_buf_str(b, "]}");
+}
+
+static void put_post(struct fm_buf *b, const struct fm_tokenizer *t)
+{
+    const bool bos = t->add_bos && t->bos >= 0, eos = t->add_eos && t->eos >= 0;
+    if (!bos && !eos) {
+        fm_buf_str(b, "null");
+        return;
+    }
+    fm_buf_str(b, "{\"type\": \"TemplateProcessing\", \"single\": [");
+    put_template_text(b, t, "A", 0);
+    fm_buf_str(b, "], \"pair\": [");
+    put_template_text(b, t, "A", 0);
+    fm_buf_str(b, ", ");
+    put_template_text(b, t, "B", 1);
+    fm_buf_str(b, "], \"special_tokens\": {");
+    if (bos) put_template_token(b, t, t->bos);
+    if (bos && eos && t->bos != t->eos) fm_buf_str(b, ", ");
+    if (eos && (!bos || t->bos != t->eos)) put_template_token(b, t, t->eos);
+    fm_buf_str(b, "}}");
+}
+
 enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char *path, struct fm_error *err)
 {
     if (t->spm) return fm_fail(err, FM_ERR_USAGE, "write tokenizer: %s: only byte-level BPE can be written", path);
@@ -114,11 +170,12 @@ enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char 
     FM_TRY(fm_tokenizer_sorted_pairs(t, &merges, err));
     fm_buf_str(&b, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [");
     put_added(&b, t);
-    fm_buf_printf(&b, "\n  ],\n  \"normalizer\": %s,\n  \"pre_tokenizer\": ", t->nfc ? "{\"type\": \"NFC\"}" : "null");
+    fm_buf_str(&b, "\n  ],\n  \"normalizer\": null,\n  \"pre_tokenizer\": ");
     put_pre(&b, &t->pre);
-    fm_buf_str(&b,
-               ",\n  \"post_processor\": null,\n  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
-               "\"trim_offsets\": true, \"use_regex\": true},\n  \"model\": ");
+    fm_buf_str(&b, ",\n  \"post_processor\": ");
+    put_post(&b, t);
+    fm_buf_str(&b, ",\n  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
+                   "\"trim_offsets\": true, \"use_regex\": true},\n  \"model\": ");
     put_model(&b, t, merges, &scratch);
     fm_buf_str(&b, "\n}\n");
     enum fm_status st = b.failed || scratch.failed ? fm_fail_memory(err, "tokenizer.json", b.len)

@@ -5,7 +5,7 @@
 t 0 help
 out_has 'usage: fathom'
 silent
-for command in chat run show plan doctor tensor tokenize tokenizer logits imatrix train plot export version; do
+for command in chat run show plan doctor tensor tokenize tokenizer logits imatrix train plot quantize export version; do
     t 0 "$command" --help
     out_has "usage: fathom $command"
     silent
