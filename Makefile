@@ -7,7 +7,7 @@ PREFIX  ?= /usr/local
 VERSION := 0.1.0
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-PKGS    := jansson libpcre2-8 libedit libzstd
+PKGS    := jansson libpcre2-8 libutf8proc libedit libzstd
 PKGCF   := $(shell pkg-config --cflags $(PKGS))
 PKGLIB  := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
 
@@ -111,7 +111,7 @@ pkg-config: $(BUILD)/fathom.pc
 $(BUILD)/fathom.pc: fathom.pc.in FORCE
 	@mkdir -p $(@D)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(VERSION)|; s|@PKGS@|jansson libpcre2-8 libzstd|' $< > $@
+	    -e 's|@VERSION@|$(VERSION)|; s|@PKGS@|jansson libpcre2-8 libutf8proc libzstd|' $< > $@
 
 install: all pkg-config
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)

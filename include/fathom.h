@@ -257,6 +257,69 @@ int64_t fm_importance_chunks(const struct fm_importance *m, int *tokens); /* and
 const char *fm_importance_text(const struct fm_importance *m, int i);     /* names of texts; NULL behind the last */
 /* The sum of n >= 1 files, as a new one. */
 enum fm_status fm_importance_merge(const char *const *paths, int n, const char *out, struct fm_error *err) FM_MUST_USE;
+/* ---- judging: perplexity and divergence ------------------------------------------------------------------------ */
+
+/* How well a model foretells a text, by the rule of llama.cpp's perplexity tool: windows of ctx tokens that do not overlap,
+ * the first token of each replaced by BOS where the model begins texts with one; positions ctx/2 … ctx−2 of each are asked
+ * for the token behind them.  Compared with another model, or with a file of its log-probabilities, also how far the two
+ * predictions lie apart. */
+struct fm_judge;
+
+struct fm_judge_progress {
+    int done, total; /* windows */
+    int64_t tokens;  /* computed in this run     */
+    double ppl, ppl_error;
+    double kld; /* mean so far, NaN without comparison */
+};
+struct fm_judge_options {
+    const int32_t *ids; /* the text, BOS in front where the model wants it; NULL: the reference's tokens */
+    size_t n_ids;
+    int ctx;                /* 3 …; 0: the reference's, else 512 or what the model was trained with if that is less */
+    int chunks;             /* windows at most; 0: all                                                              */
+    const char *reference;  /* NULL, or a file that save or llama.cpp wrote …                                       */
+    struct fm_engine *base; /* … or the model itself: one of the two at most                                        */
+    const char *save;       /* NULL, or where log-probabilities go, 2 bytes per entry of the vocabulary and position */
+    const char *state;      /* NULL, or a file from which a run that was cut short goes on: the result has the same
+                             * bits.  With save and without state: SAVE.state, removed at the end.                   */
+    bool (*progress)(void *arg, const struct fm_judge_progress *p); /* NULL, or after each step; false: stop        */
+    void *arg;
+};
+struct fm_estimate {
+    double value, error; /* error: standard error */
+};
+enum { FM_JUDGE_QUANTILES = 12 }; /* 0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 100 % */
+struct fm_judge_result {
+    int ctx, chunks;
+    uint64_t scored;                                 /* positions                                          */
+    struct fm_estimate nll, ppl;                     /* mean −ln p, e^mean                                 */
+    double bits_per_byte;                            /* of the scored tokens' text; NaN without tokenizer  */
+    bool compared;                                   /* the rest only then; base: what is compared with    */
+    struct fm_estimate ppl_base, ln_ratio, ratio;    /* ln(PPL/PPL_base), PPL/PPL_base                     */
+    double correlation;                              /* of the two ln p; NaN when one does not vary        */
+    struct fm_estimate kld;                          /* mean Σ p_base·ln(p_base/p)                         */
+    double kld_quantiles[FM_JUDGE_QUANTILES];        /* [5]: median                                        */
+    struct fm_estimate same_top, p_diff, p_diff_rms; /* fractions; p_diff = p − p_base of the right token  */
+    double p_diff_quantiles[FM_JUDGE_QUANTILES];
+    int64_t tokens; /* computed in this run … */
+    double seconds; /* … in this time         */
+};
+
+/* The windows a file of log-probabilities holds.  FM_ERR_INPUT when it is none. */
+enum fm_status fm_judge_reference(const char *path, int *ctx, int *chunks, struct fm_error *err) FM_MUST_USE;
+bool fm_judge_is_reference(const char *path); /* begins like one */
+/* Bytes that save will take. */
+uint64_t fm_judge_save_bytes(const struct fm_judge *j);
+
+/* Checks everything, reserves memory and disk, and reads the state of a run cut short.  Strings and engines must live as
+ * long as the judge; ids are copied. */
+enum fm_status fm_judge_new(struct fm_engine *e, const struct fm_judge_options *o, struct fm_judge **out,
+                            struct fm_error *err) FM_MUST_USE;
+/* FM_ERR_CANCELLED after fm_judge_cancel or progress: what was done is in the state file, if there is one. */
+enum fm_status fm_judge_run(struct fm_judge *j, struct fm_judge_result *r, struct fm_error *err) FM_MUST_USE;
+void fm_judge_cancel(struct fm_judge *j);    /* from a signal handler or another thread */
+int fm_judge_done(const struct fm_judge *j); /* windows that need not be computed again */
+int fm_judge_total(const struct fm_judge *j);
+void fm_judge_free(struct fm_judge *j);
 
 /* ---- files ----------------------------------------------------------------------------------------------------- */
 

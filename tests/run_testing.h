@@ -22,8 +22,11 @@
 #include "run/run.h"
 
 static struct fm_error err;
-static char model_path[64], plain_path[64]; /* with and without a chat template */
-static char folder_path[64];                /* the first one in Hugging Face layout */
+#define MAYBE __attribute__((unused))             /* not every program looks at all of these */
+static char model_path[64], MAYBE plain_path[64]; /* with and without a chat template */
+static char MAYBE folder_path[64];                /* the first one in Hugging Face layout */
+static double head_scale = 1;                     /* of models written from now on … */
+static uint64_t weights_seed = 5;                 /* … and the seed of their weights */
 
 static inline void ok(enum fm_status st)
 {
@@ -74,12 +77,12 @@ static inline void fill(struct fm_config *cfg, struct fm_weights *w, struct fm_b
 {
     struct fm_tokenizer *t = tiny_tokenizer();
     struct fm_rng rng;
-    fm_rng_init(&rng, 5);
+    fm_rng_init(&rng, weights_seed);
     for (int i = 0; i < n; i++) {
         size_t count = (size_t)rows[i].rows * (size_t)rows[i].cols;
         float *x = fm_malloc(count * sizeof *x);
         assert_non_null(x);
-        double scale = rows[i].mat == &w->embed || rows[i].mat == &w->head ? 1 : 0.3;
+        double scale = rows[i].mat == &w->head ? head_scale : rows[i].mat == &w->embed ? 1 : 0.3;
         for (size_t k = 0; k < count; k++)
             x[k] = rows[i].flags & FM_BIND_NORM ? 1 : (float)(scale * fm_rng_normal(&rng));
         for (int r = 0; rows[i].mat == &w->head && r < cfg->V; r++)

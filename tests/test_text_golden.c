@@ -14,6 +14,7 @@
 
 #include "base/env.h"
 #include "base/json.h"
+#include "text/nfc.h"
 #include "text/tokenizer.h"
 
 static bool quick;
@@ -110,6 +111,31 @@ static void round_trip(const struct fm_tokenizer *t, const char *s, size_t n, un
     fm_buf_release(&back);
 }
 
+/* Every code point there is, in one text, comes back; Qwen's in Unicode's form C.  ▁ is the blank of SentencePiece. */
+static void check_code_points(const struct fm_tokenizer *t)
+{
+    const char *pre = fm_tokenizer_pre(t);
+    struct fm_buf all = {0}, want = {0};
+    struct fm_error err;
+    for (uint32_t c = 0; c <= 0x10FFFF && !quick; c++)
+        if ((c < 0xD800 || c >= 0xE000) && (pre || c != 0x2581)) fm_buf_utf8(&all, c);
+    if (pre && !strcmp(pre, "qwen2") && !quick) {
+        if (fm_nfc(all.data, all.len, &want, &err)) fail_msg("%s", err.message);
+        assert_true(want.len != all.len);
+        round_trip(t, want.data, want.len, 0);
+        struct fm_ids a = {0}, b = {0};
+        encode(t, all.data, all.len, 0, &a);
+        encode(t, want.data, want.len, 0, &b);
+        assert_true(a.n == b.n && !memcmp(a.data, b.data, a.n * sizeof *a.data));
+        fm_ids_release(&a);
+        fm_ids_release(&b);
+    } else if (all.len) {
+        round_trip(t, all.data, all.len, 0);
+    }
+    fm_buf_release(&all);
+    fm_buf_release(&want);
+}
+
 /* Ids in decimal, with anything between, up to the end of the line; moves *s behind it. */
 static void read_ids(const char **s, struct fm_ids *ids)
 {
@@ -166,6 +192,7 @@ static void test_llama_cpp_gguf(void **state)
         if (!have(file) || (quick && i == 1)) continue;
         struct fm_tokenizer *t = open_path(shared(file), NULL);
         check_inp_out(t, names[i]);
+        check_code_points(t);
         fm_tokenizer_close(t);
     }
 }
@@ -180,6 +207,7 @@ static void test_llama_cpp_others_load(void **state)
         if (!have(file) || quick) continue;
         struct fm_tokenizer *t = open_path(shared(file), NULL);
         assert_true(fm_tokenizer_size(t) > 32000);
+        if (!i) check_code_points(t); /* the others have no token for some bytes */
         fm_tokenizer_close(t);
     }
 }
@@ -190,6 +218,7 @@ static void test_rank_files(void **state)
     if (have("llama3/tokenizer.model")) {
         struct fm_tokenizer *t = open_path(shared("llama3/tokenizer.model"), "llama3");
         check_inp_out(t, "llama-bpe");
+        check_code_points(t);
         assert_int_equal(fm_tokenizer_size(t), 128256);
         assert_int_equal(fm_tokenizer_find(t, "<|eot_id|>"), 128009);
         assert_int_equal(fm_tokenizer_bos(t), 128000);
@@ -201,6 +230,7 @@ static void test_rank_files(void **state)
     struct fm_tokenizer *t = open_path(shared("qwen/qwen.tiktoken"), "qwen2");
     check_inp_out(t, "qwen2");
     check_inp_out(t, "deepseek-r1-qwen");
+    check_code_points(t);
     assert_int_equal(fm_tokenizer_find(t, "<|im_end|>"), 151645);
     assert_int_equal(fm_tokenizer_bos(t), -1);
     fm_tokenizer_close(t);
@@ -275,6 +305,7 @@ static void test_kitoken(void **state)
         if (!have(rows[i].table) || (quick && !rows[i].quick)) continue;
         struct fm_tokenizer *t = open_path(shared(rows[i].table), rows[i].pre);
         check_kitoken(t, rows[i].ids, rows[i].flags);
+        if (strcmp(rows[i].table, "llama3/tokenizer.model")) check_code_points(t);
         fm_tokenizer_close(t);
     }
 }
@@ -459,6 +490,7 @@ static void test_deepseek_r1(void **state)
                "128803 30594 128804 128798 36101 128799 7624 1");
     check_small_goldens(t, "deepseek-r1");
     check_kitoken(t, "kitoken/tokenizers/small_tokens_r1.txt", FM_ENCODE_SPECIAL);
+    check_code_points(t);
     check_naughty(t);
     fm_tokenizer_close(t);
 }
@@ -470,6 +502,7 @@ static void test_deepseek_v4(void **state)
     struct fm_tokenizer *t = open_gz("deepseek-v4/tokenizer-encode-side.json.gz");
     check_spec_vectors(t);
     check_small_goldens(t, "deepseek-v4");
+    check_code_points(t);
     assert_int_equal(fm_tokenizer_find(t, "｜DSML｜"), 128825);
     /* the wider token wins over its beginning, the earlier over the longer */
     check_line(t, "<｜DSML｜", "30 128825");

@@ -1,6 +1,7 @@
 /* Tokenizer files of every kind: good, damaged, hostile; and memory that runs out at every allocation. */
 #include "base/mem.h"
 #include "text/chat.h"
+#include "text/nfc.h"
 #include "text_util.h"
 
 /* ---- hostile tokenizer.json ---- */
@@ -449,11 +450,23 @@ static enum fm_status torture_gguf(struct fm_tokenizer *t, struct fm_error *e)
     return load_gguf(in_folder("torture.gguf"), e);
 }
 
+static enum fm_status torture_nfc(struct fm_tokenizer *t, struct fm_error *e)
+{
+    (void)t;
+    struct fm_buf b = {0}, in = {0};
+    fm_buf_str(&in, "xa");
+    for (int i = 0; i < 50; i++) fm_buf_str(&in, i % 2 ? "\xCC\x81" : "\xCC\xA3");
+    enum fm_status st = in.failed ? fm_fail_memory(e, "text", 0) : fm_nfc(in.data, in.len, &b, e);
+    fm_buf_release(&b);
+    fm_buf_release(&in);
+    return st;
+}
+
 static void test_torture(void **state)
 {
     (void)state;
-    static const torture_fn all[] = {torture_train,  torture_json, torture_open,
-                                     torture_encode, torture_chat, torture_spm};
+    static const torture_fn all[] = {torture_train, torture_json, torture_open, torture_encode,
+                                     torture_chat,  torture_spm,  torture_nfc};
     struct fm_bpe_train p = tiny_params();
     struct fm_tokenizer *t = NULL;
     p.n_vocab = 256 + N_SPECIALS + 10;

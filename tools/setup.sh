@@ -9,6 +9,7 @@ command make make
 command pkg-config pkg-config
 library jansson libjansson-dev
 library libpcre2-8 libpcre2-dev
+library libutf8proc libutf8proc-dev
 library libedit libedit-dev
 library libzstd libzstd-dev
 library libcurl libcurl4-openssl-dev

@@ -25,6 +25,8 @@ static const struct fm_command commands[] = {
     {"chat-decode", "", "Take an answer apart: reasoning, content, tool calls.", fm_cmd_chat_decode},
     {"logits", "", "Compute the logits of given token ids.", fm_cmd_logits},
     {"imatrix", "[MODEL] | --merge FILE...", "Measure on a text which weights matter, for quantising.", fm_cmd_imatrix},
+    {"perplexity", "[MODEL]", "Say how well a model foretells a text, and how far two models differ.",
+     fm_cmd_perplexity},
     {"train", "PATH...", "Train a model on texts.", fm_cmd_train},
     {"plot", "LOG", "Draw a training log.", fm_cmd_plot},
     {"quantize", "IN OUT", "Convert a model, to smaller formats or to the other container.", fm_cmd_quantize},

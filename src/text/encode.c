@@ -1,6 +1,7 @@
 /* Text → ids: added tokens, then pieces, then merges. */
 #include <string.h>
 
+#include "text/nfc.h"
 #include "text/tokenizer_impl.h"
 
 enum fm_status fm_ids_reserve(struct fm_ids *ids, size_t more, struct fm_error *err);
@@ -123,10 +124,20 @@ static enum fm_status encode_chars(struct encoder *e, const char *s, size_t n, b
 
 /* ---- all ---- */
 
+static enum fm_status encode_normal(struct encoder *e, const char *s, size_t n, bool first, struct fm_error *err)
+{
+    return e->t->spm ? encode_chars(e, s, n, first, err) : encode_bytes(e, s, n, err);
+}
+
 static enum fm_status encode_plain(struct encoder *e, const char *s, size_t n, bool first, struct fm_error *err)
 {
     if (!n) return FM_OK;
-    return e->t->spm ? encode_chars(e, s, n, first, err) : encode_bytes(e, s, n, err);
+    if (!e->t->nfc || !fm_nfc_matters(s, n)) return encode_normal(e, s, n, first, err);
+    struct fm_buf text = {0};
+    enum fm_status st = fm_nfc(s, n, &text, err);
+    if (!st && text.len) st = encode_normal(e, text.data, text.len, first, err);
+    fm_buf_release(&text);
+    return st;
 }
 
 static enum fm_status encode_all(struct encoder *e, const char *text, size_t n, unsigned flags, struct fm_error *err)

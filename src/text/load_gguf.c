@@ -90,6 +90,7 @@ static enum fm_status load_bpe(const struct load *l, struct fm_error *err)
     if (!row) return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: pre-tokenizer %s is not known", l->where, pre);
     FM_TRY(fm_pre_add_name(&l->t->pre, row, err));
     l->t->ignore_merges = row->ignore_merges;
+    l->t->nfc = row->nfc;
     l->t->add_bos = !strcmp(row->name, "llama3");
     return FM_OK;
 }

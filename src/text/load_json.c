@@ -206,7 +206,7 @@ static enum fm_status read_normalizer(const struct load *l, const json_t *n, str
         !strcmp(fm_json_str(n, "content", ""), "▁"))
         return FM_OK;
     if (is_type(n, "NFC")) {
-        fm_log(FM_LOG_DEBUG, "%s: NFC normalisation is left out: text is taken to be composed", l->where);
+        l->t->nfc = true;
         return FM_OK;
     }
     return fm_fail(err, FM_ERR_INPUT, "read tokenizer: %s: normalizer %.40s is not supported", l->where,

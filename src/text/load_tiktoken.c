@@ -166,6 +166,7 @@ static enum fm_status fill(struct fm_tokenizer *t, const char *data, size_t n, c
     if (!rank) return fm_fail_memory(err, "merges", (size_t)t->vocab.n * sizeof *rank);
     for (int32_t i = 0; i < t->vocab.n; i++) rank[i] = (uint32_t)i;
     FM_GOTO(fm_tokenizer_derive_pairs(t, rank, err));
+    t->nfc = pre->nfc;
     t->ignore_merges = true; /* tiktoken takes a piece that is a token whole */
     t->add_bos = !strcmp(pre->name, "llama3");
     fm_tokenizer_finish(t);

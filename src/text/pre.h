@@ -29,6 +29,7 @@ struct fm_pre_name {
     const char *name;
     const char *gguf;        /* tokenizer.ggml.pre written for it; NULL: the name itself        */
     bool ignore_merges;      /* a piece that is a token is taken whole                          */
+    bool nfc;                /* its models' texts are in Unicode's form C                        */
     const char *patterns[8]; /* in order, NULL behind the last                                  */
 };
 /* By name or alias; NULL when unknown. */

@@ -51,7 +51,7 @@ static const struct fm_pre_name rows[] = {
     {.name = "smollm", .patterns = {"\\p{N}", GPT2}},
     {.name = "llama3", .gguf = "llama-bpe", .ignore_merges = true, .patterns = {LLAMA3("\\p{N}{1,3}")}},
     {.name = "cl100k", .gguf = "chatglm-bpe", .patterns = {LLAMA3("\\p{N}{1,3}")}},
-    {.name = "qwen2", .patterns = {LLAMA3("\\p{N}")}},
+    {.name = "qwen2", .nfc = true, .patterns = {LLAMA3("\\p{N}")}},
     {.name = "deepseek-v3",
      .patterns = {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
                   "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"

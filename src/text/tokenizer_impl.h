@@ -24,6 +24,7 @@ struct fm_tokenizer {
     struct fm_added added;
     struct fm_pre pre;    /* byte-level BPE only                                  */
     bool spm;             /* SentencePiece: characters with byte tokens behind    */
+    bool nfc;             /* text is brought to Unicode's form C first     */
     bool ignore_merges;   /* a piece that is a token is taken whole               */
     int32_t byte_id[256]; /* -1: no token for this byte                           */
     int32_t unk;          /* -1: none                                             */

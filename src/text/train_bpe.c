@@ -293,6 +293,7 @@ static enum fm_status new_tokenizer(const struct fm_bpe_train *p, const struct f
     }
     FM_GOTO(fm_tokenizer_index(t, err));
     t->ignore_merges = pre->ignore_merges;
+    t->nfc = pre->nfc;
     if (p->n_specials) t->bos = t->eos = 0;
     *out = t;
     return FM_OK;

@@ -170,7 +170,7 @@ enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char 
     FM_TRY(fm_tokenizer_sorted_pairs(t, &merges, err));
     fm_buf_str(&b, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [");
     put_added(&b, t);
-    fm_buf_str(&b, "\n  ],\n  \"normalizer\": null,\n  \"pre_tokenizer\": ");
+    fm_buf_printf(&b, "\n  ],\n  \"normalizer\": %s,\n  \"pre_tokenizer\": ", t->nfc ? "{\"type\": \"NFC\"}" : "null");
     put_pre(&b, &t->pre);
     fm_buf_str(&b, ",\n  \"post_processor\": ");
     put_post(&b, t);
