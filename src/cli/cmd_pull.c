@@ -25,11 +25,11 @@ static const struct fm_opt pull_rows[] = {
 static void list_names(void)
 {
     printf("\nNAME is ORG/REPO, ORG/REPO:FILE, ORG/REPO:Q4_K_M for one quantisation of several, or one of:\n\n"
-           "  %-17s %-9s %-8s %-22s %s\n",
+           "  %-14s %-9s %-8s %-15s %s\n",
            "NAME", "DOWNLOAD", "MEMORY", "LICENCE", "FROM");
     for (int i = 0; fm_hub_name_at(i); i++) {
         const struct fm_hub_name *n = fm_hub_name_at(i);
-        printf("  %-17s %-9s %-8s %-22s %s%s%s\n", n->name, n->size, n->memory, n->licence, n->repo,
+        printf("  %-14s %-9s %-8s %-15s %s%s%s\n", n->name, n->size, n->memory, n->licence, n->repo,
                *n->file ? ":" : "", n->file);
     }
     printf("\nDOWNLOAD with ~ in front is approximate; MEMORY is about what it takes to run with a context of 4096.\n");

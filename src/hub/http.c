@@ -162,7 +162,7 @@ bool fm_http_is_passing(long status) { return status == 408 || status == 429 || 
 
 double fm_http_backoff(int n, const struct fm_http_reply *r)
 {
-    double s = 0.25 * (double)(1 << (n < 8 ? n : 8));
+    double s = 0.1 * (double)(1 << 2 * ((n < 6 ? n : 6) - 1)); /* 0.1, 0.4, 1.6, … */
     return r->retry_after > 0 ? r->retry_after : s > 30 ? 30 : s;
 }
 

@@ -44,7 +44,6 @@ struct fm_hub_name {
     const char *size;    /* "105 MB"; "~" in front: of a file of that type and shape, not this one's own */
     const char *licence; /* of the weights */
     const char *memory;  /* to run it with a context of 4096 */
-    const char *about;
 };
 const struct fm_hub_name *fm_hub_name_at(int i); /* NULL behind the last */
 const struct fm_hub_name *fm_hub_name_find(const char *name);

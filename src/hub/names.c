@@ -5,8 +5,26 @@
 
 #include "hub/hub_impl.h"
 
+/* Repositories, files and sizes as published; licences of the original weights.  Sizes are rounded: ~ in front where only
+ * those of the same type and shape are known.  Memory is the file and the cache of 4096 positions. */
 static const struct fm_hub_name names[] = {
-    {"smollm2-135m", "bartowski/SmolLM2-135M-Instruct-GGUF", "Q8_0", "~145 MB", "Apache-2.0", "0.3 GB", "tiny, talks"},
+    {"smollm2", "HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF", "Q4_K_M", "1.06 GB", "Apache-2.0", "2.7 GB"},
+    {"smollm2-135m", "bartowski/SmolLM2-135M-Instruct-GGUF", "Q4_K_M", "~105 MB", "Apache-2.0", "0.3 GB"},
+    {"qwen3-0.6b", "Qwen/Qwen3-0.6B-GGUF", "Q8_0", "639 MB", "Apache-2.0", "1.6 GB"},
+    {"qwen3-1.7b", "Qwen/Qwen3-1.7B-GGUF", "Q8_0", "~1.8 GB", "Apache-2.0", "2.8 GB"},
+    {"qwen3-4b", "Qwen/Qwen3-4B-GGUF", "Q4_K_M", "2.50 GB", "Apache-2.0", "3.8 GB"},
+    {"qwen3-8b", "Qwen/Qwen3-8B-GGUF", "Q4_K_M", "5.03 GB", "Apache-2.0", "6.3 GB"},
+    {"llama3.2-1b", "bartowski/Llama-3.2-1B-Instruct-GGUF", "Q4_K_M", "~0.8 GB", "Llama 3.2", "1.1 GB"},
+    {"llama3.2-3b", "bartowski/Llama-3.2-3B-Instruct-GGUF", "Q4_K_M", "~2.0 GB", "Llama 3.2", "3.0 GB"},
+    {"r1-qwen-1.5b", "bartowski/DeepSeek-R1-Distill-Qwen-1.5B-GGUF", "Q4_K_M", "~1.1 GB", "MIT", "1.4 GB"},
+    {"r1-qwen-7b", "bartowski/DeepSeek-R1-Distill-Qwen-7B-GGUF", "Q4_K_M", "4.68 GB", "MIT", "5.2 GB"},
+    {"r1-llama-8b", "unsloth/DeepSeek-R1-Distill-Llama-8B-GGUF", "Q4_K_M", "4.92 GB", "MIT, Llama 3.1", "6.1 GB"},
+    {"v2-lite", "mradermacher/DeepSeek-V2-Lite-GGUF", "Q4_K_M", "10.4 GB", "DeepSeek", "11 GB"},
+    {"v2-lite-chat", "mradermacher/DeepSeek-V2-Lite-Chat-GGUF", "Q4_K_M", "~10.4 GB", "DeepSeek", "11 GB"},
+    {"coder-v2-lite", "bartowski/DeepSeek-Coder-V2-Lite-Instruct-GGUF", "Q4_K_M", "~10.4 GB", "DeepSeek", "11 GB"},
+    {"moonlight", "gabriellarson/Moonlight-16B-A3B-Instruct-GGUF", "Q4_K_M", "10.5 GB", "MIT", "11 GB"},
+    {"r1", "unsloth/DeepSeek-R1-0528-GGUF", "Q4_K_M", "405 GB", "MIT", "410 GB"},
+    {"v3.1", "unsloth/DeepSeek-V3.1-GGUF", "Q4_K_M", "~405 GB", "MIT", "410 GB"},
 };
 enum { N_NAMES = sizeof names / sizeof *names };
 

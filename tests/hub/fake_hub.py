@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 TOKEN = "hf_secretsecretsecret"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -71,6 +71,8 @@ REPOS = {
     "org/down": {"m-Q4_0.gguf": noise(82, 10)},      # redirects to ftp
     "org/pages": {f"f{i:02}-Q4_0.gguf" if i == 7 else f"f{i:02}.txt": noise(90 + i, 10) for i in range(12)},
 }
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "qwen3")
+REPOS["org/real"] = {f: open(os.path.join(GOLDEN, f), "rb").read() for f in ("config.json", "model.safetensors")}
 SMALL = 4096  # files up to here are git's, not LFS's
 EVIL = {
     "up": "../../../evil.gguf", "absolute": "/tmp/evil.gguf", "dot": "a/./evil.gguf", "empty": "a//evil.gguf",
@@ -219,7 +221,7 @@ class Server(BaseHTTPRequestHandler):
             at = int(query.get("cursor", ["0"])[0])
             link = {}
             if at + 5 < len(files):
-                link["Link"] = f'<http://127.0.0.1:{PORTS["hub"]}/api/models/{repo}/tree/{rev}?recursive=true&cursor={at + 5}>; rel="next"'
+                link["Link"] = f'<http://127.0.0.1:{PORTS["hub"]}/api/models/{repo}/tree/{quote(rev, safe="")}?recursive=true&cursor={at + 5}>; rel="next"'
             return self.reply(200, json.dumps(files[at:at + 5]).encode(), **link)
         return self.reply(200, json.dumps(files).encode())
 
