@@ -122,20 +122,26 @@ install: all pkg-config
 	for f in $(wildcard models/default.gguf models/*.md); do \
 	    install -D -m 644 $$f $(DESTDIR)$(DATADIR)/models/$${f#models/}; done
 
-# clang's libFuzzer over the readers, two targets at a time, FUZZ_SECONDS each; logs and crashes stay in $(BUILD)/fuzz
+# clang's libFuzzer over all that reads what strangers wrote, two targets at a time, FUZZ_SECONDS each; logs and crashes
+# stay in $(BUILD)/fuzz.  The library is compiled once for all targets.
 FUZZ_SECONDS ?= 60
 FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-FUZZ_SRC := $(sort $(wildcard src/base/*.c src/quant/*.c src/file/*.c))
-FUZZ_CC  := clang $(filter-out -MMD -MP,$(FM_CF)) -O1 -g -fno-omit-frame-pointer
+FUZZ_SRC := $(filter-out src/train/%,$(LIB_SRC)) $(filter-out $(HUB_NET),$(sort $(wildcard src/hub/*.c)))
+FUZZ_OBJ := $(FUZZ_SRC:%.c=$(BUILD)/fuzz/%.o)
+FUZZ_CC  := clang $(FM_CF) -O1 -g -fno-omit-frame-pointer -DFM_VERSION='"$(VERSION)"'
 FUZZ_SAN := address,undefined -fno-sanitize-recover=undefined
 
-$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/file_samples.h $(FUZZ_SRC) $(wildcard src/*/*.h)
+$(BUILD)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SAN) $< $(FUZZ_SRC) $(PKGLIB) -o $@
+	$(FUZZ_CC) $(call isa_flags,$<) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -c $< -o $@
 
-$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c tests/file_samples.h $(FUZZ_SRC) $(wildcard src/*/*.h)
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJ)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $< $(FUZZ_SRC) $(PKGLIB) -o $@
+	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SAN) $< $(FUZZ_OBJ) $(PKGLIB) -o $@
+
+$(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(FUZZ_OBJ)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) $< $(FUZZ_OBJ) $(PKGLIB) -o $@
 
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%) $(BUILD)/fuzz/make_seeds
 	$(BUILD)/fuzz/make_seeds $(BUILD)/fuzz/seeds
@@ -156,4 +162,4 @@ clean:
 FORCE:
 .PHONY: all tests bench check quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
--include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d)
+-include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZ_OBJ:.o=.d) $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%.d)

@@ -1,9 +1,10 @@
-/* Seeds for the fuzz targets: make_seeds DIR writes small valid files to DIR/gguf and DIR/safetensors. */
+/* Seeds for the fuzz targets: make_seeds DIR writes small valid inputs to DIR/<target>. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "../file_samples.h"
+#include "fathom.h"
 
 /* A file with one key or one tensor, so that the fuzzer has short ways to every branch. */
 static enum fm_status small(const char *path, enum fm_container kind, int which, struct fm_error *err)
@@ -36,11 +37,137 @@ static enum fm_status seeds(const char *dir, const char *name, enum fm_container
     return FM_OK;
 }
 
+/* ---- texts: one per line of a table ---- */
+
+static const char *const tokenizer[] = {
+    "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true}],\"normalizer\":null,"
+    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+    "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"c\":3},"
+    "\"merges\":[\"a b\"]}}",
+    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{N}{1,3}\"},"
+    "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},"
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[[\"a\",\"b\"]],\"ignore_merges\":true}}",
+    "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\342\226\201\"},"
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\342\226\201\"}]},"
+    "\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":\"<unk>\",\"fuse_unk\":true,"
+    "\"vocab\":{\"<unk>\":0,\"<0x41>\":1,\"\342\226\201\":2,\"a\":3},\"merges\":[]}}",
+    NULL};
+
+static const char *const config[] = {
+    "{\"model_type\":\"llama\",\"vocab_size\":80,\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+    "\"num_key_value_heads\":2,\"intermediate_size\":48,\"rms_norm_eps\":1e-6,\"rope_theta\":10000,"
+    "\"max_position_embeddings\":64,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+    "\"high_freq_factor\":4,\"original_max_position_embeddings\":32}}",
+    "{\"model_type\":\"qwen3\",\"vocab_size\":80,\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+    "\"num_key_value_heads\":2,\"head_dim\":8,\"intermediate_size\":48,\"rms_norm_eps\":1e-6,\"rope_theta\":1e6,"
+    "\"max_position_embeddings\":64,\"tie_word_embeddings\":true}",
+    "{\"model_type\":\"deepseek_v3\",\"vocab_size\":80,\"hidden_size\":32,\"num_hidden_layers\":3,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":4,\"intermediate_size\":48,\"moe_intermediate_size\":16,"
+    "\"rms_norm_eps\":1e-6,\"rope_theta\":10000,\"max_position_embeddings\":64,\"q_lora_rank\":16,\"kv_lora_rank\":16,"
+    "\"qk_nope_head_dim\":8,\"qk_rope_head_dim\":8,\"v_head_dim\":8,\"n_routed_experts\":8,\"num_experts_per_tok\":2,"
+    "\"n_group\":2,\"topk_group\":1,\"n_shared_experts\":1,\"first_k_dense_replace\":1,\"norm_topk_prob\":true,"
+    "\"routed_scaling_factor\":2.5,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\",\"moe_layer_freq\":1,"
+    "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":16,\"beta_fast\":32,"
+    "\"beta_slow\":1,\"mscale\":1,\"mscale_all_dim\":1},\"quantization_config\":{\"quant_method\":\"fp8\","
+    "\"weight_block_size\":[128,128]},\"num_nextn_predict_layers\":1}",
+    NULL};
+
+static const char *const chat_encode[] = {
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\","
+    "\"reasoning_content\":\"r\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"v\"}],\"thinking\":true}",
+    "{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"d\",\"parameters\":{\"type\":"
+    "\"object\",\"properties\":{\"x\":{\"type\":\"string\"}},\"required\":[\"x\"]}}}],\"messages\":[{\"role\":\"user\","
+    "\"content\":\"u\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+    "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\": 0.10}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"1\","
+    "\"content\":\"t\"}],\"reasoning_effort\":\"high\",\"date\":\"1 Jan 2026\"}",
+    "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"u\"}],\"task\":\"query\"},"
+    "{\"role\":\"assistant\",\"content\":\"a\",\"wo_eos\":true}],\"drop_thinking\":false}",
+    NULL};
+
+/* An answer per form of tool calls; write_answers puts in front what fuzz_chat_parse.c wants there. */
+#define BAR "\357\275\234"
+static const struct {
+    const char *format;
+    bool thinking;
+    const char *text;
+} answers[] = {
+    {"deepseek-r1", true, "because</think>\n\nIt is so.<" BAR "end\342\226\201of\342\226\201sentence" BAR ">"},
+    {"qwen3", false,
+     "<think>\nwhy\n</think>\n\nyes\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call><|im_end|>"},
+    {"deepseek-v3.2", false,
+     "well\n\n<" BAR "DSML" BAR "function_calls>\n<" BAR "DSML" BAR "invoke name=\"f\">\n<" BAR "DSML" BAR
+     "parameter name=\"x\" string=\"true\">1</" BAR "DSML" BAR "parameter>\n</" BAR "DSML" BAR "invoke>\n</" BAR
+     "DSML" BAR "function_calls>"},
+    {"deepseek-v4", true,
+     "so</think><" BAR "DSML" BAR "tool_calls>\n<" BAR "DSML" BAR "invoke name=\"f\">\n</" BAR "DSML" BAR
+     "invoke>\n</" BAR "DSML" BAR "tool_calls>"},
+    {"deepseek-v3", false,
+     "<" BAR "tool\342\226\201calls\342\226\201begin" BAR "><" BAR "tool\342\226\201call\342\226\201begin" BAR
+     ">function<" BAR "tool\342\226\201sep" BAR ">f\n```json\n{\"x\": 1}\n```<" BAR
+     "tool\342\226\201call\342\226\201end" BAR "><" BAR "tool\342\226\201calls\342\226\201end" BAR ">"},
+    {"deepseek-v3.1", false,
+     "<" BAR "tool\342\226\201calls\342\226\201begin" BAR "><" BAR "tool\342\226\201call\342\226\201begin" BAR ">f<" BAR
+     "tool\342\226\201sep" BAR ">{\"x\": 1}<" BAR "tool\342\226\201call\342\226\201end" BAR "><" BAR
+     "tool\342\226\201calls\342\226\201end" BAR ">"},
+    {"llama3", false, "{\"name\": \"f\", \"parameters\": {\"x\": [1, 2]}}<|eot_id|>"},
+    {"llama2", false, " yes </s>"},
+};
+
+/* Byte 0 as fuzz_hub.c says. */
+static const char *const hub[] = {
+    "\x04[{\"type\":\"directory\",\"path\":\"a\",\"oid\":\"0\",\"size\":0},{\"type\":\"file\",\"path\":\"m-Q4_K_M-00001-of-00002.gguf\","
+    "\"size\":12,\"oid\":\"0123456789abcdef0123456789abcdef01234567\",\"lfs\":{\"oid\":\"0123456789abcdef0123456789abcdef"
+    "0123456789abcdef0123456789abcdef\",\"size\":12}},{\"type\":\"file\",\"path\":\"m-Q4_K_M-00002-of-00002.gguf\",\"size\":3},"
+    "{\"type\":\"file\",\"path\":\"a.gguf\",\"size\":1}]",
+    "\x04[{\"type\":\"file\",\"path\":\"config.json\",\"size\":2},{\"type\":\"file\",\"path\":\"model.safetensors\",\"size\":2}]",
+    "\x01{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\"}}",
+    "\x02org/repo-name:Q4_K_M",
+    "\x02models--org--repo",
+    "\x03https://a.example/x?y=1\nhttp://localhost:80/z",
+    "\x03<https://a.example/next?cursor=1>; rel=\"next\", <https://a.example/last>; rel=\"last\"",
+    NULL};
+
+static const struct {
+    const char *target;
+    const char *const *texts;
+} tables[] = {{"tokenizer", tokenizer}, {"config", config}, {"chat_encode", chat_encode}, {"hub", hub}};
+
+static bool write_seed(const char *dir, const char *target, int i, const char *bytes, size_t n)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/%s", dir, target);
+    (void)mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/%s/%d", dir, target, i);
+    FILE *f = fopen(path, "wb");
+    bool ok = f && fwrite(bytes, 1, n, f) == n;
+    if (f && fclose(f)) ok = false;
+    return ok;
+}
+
+static bool write_answers(const char *dir)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < (int)(sizeof answers / sizeof *answers); i++) {
+        char bytes[1024];
+        int format = 0;
+        while (fm_chat_format_at(format) && strcmp(fm_chat_format_at(format), answers[i].format) != 0) format++;
+        int n = snprintf(bytes, sizeof bytes, "%c\x04\x01\x02\x03\x09%s", format * 2 + answers[i].thinking,
+                         answers[i].text);
+        ok = write_seed(dir, "chat_parse", i, bytes, (size_t)n);
+    }
+    return ok;
+}
+
 int main(int argc, char **argv)
 {
-    struct fm_error err = {0};
+    struct fm_error err = {.message = "cannot write"};
     if (argc != 2) return 2;
-    if (!seeds(argv[1], "gguf", FM_GGUF, &err) && !seeds(argv[1], "safetensors", FM_SAFETENSORS, &err)) return 0;
+    bool ok = !seeds(argv[1], "gguf", FM_GGUF, &err) && !seeds(argv[1], "safetensors", FM_SAFETENSORS, &err);
+    for (size_t i = 0; ok && i < sizeof tables / sizeof *tables; i++)
+        for (int k = 0; ok && tables[i].texts[k]; k++)
+            ok = write_seed(argv[1], tables[i].target, k, tables[i].texts[k], strlen(tables[i].texts[k]));
+    ok = ok && write_answers(argv[1]);
+    if (ok) return 0;
     fprintf(stderr, "make_seeds: %s\n", err.message);
     return 1;
 }
