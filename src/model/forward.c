@@ -112,3 +112,35 @@ void fm_mtp_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct 
     c->op->rms_norm(c, out, d, x, d, fm_vec(&m->norm), b->T, cfg->D, cfg->eps);
     fm_arena_reset(c->arena, mark);
 }
+
+void fm_mtp_append(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const double *rope_freq,
+                   int i, const struct fm_batch *b, const int32_t *ids_next, const fm_real *hidden)
+{
+    const size_t d = (size_t)cfg->D, mark = fm_arena_mark(c->arena);
+    const struct fm_mtp *m = &w->mtp[i];
+    struct fm_mtp_saved s;
+    fm_real *x = fm_mtp_input(c, cfg, w, m, b->T, ids_next, hidden, &s);
+    const struct fm_rope rope = fm_rope_build(c, cfg, rope_freq, b);
+    c->op->rms_norm(c, x, d, x, d, fm_vec(&m->layer.attn_norm), b->T, cfg->D, cfg->eps);
+    fm_mla_append(c, &cfg->mla, &m->layer.mla, b, cfg->L + i, &rope, x); /* no family with MTP has dense attention */
+    fm_arena_reset(c->arena, mark);
+}
+
+/* Which form a token at this position takes by itself; dense attention has one. */
+static bool single_is_absorbed(const struct fm_config *cfg, int pos)
+{
+    return cfg->mla.Rkv && fm_mla_absorbed_is_cheaper(&cfg->mla, pos, 1);
+}
+
+int fm_seqs_of_single(const struct fm_config *cfg, struct fm_kv *kv, int pos0, int n, struct fm_seq *seqs)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        if (i && single_is_absorbed(cfg, pos0 + i) == single_is_absorbed(cfg, pos0 + i - 1))
+            seqs[count - 1].n++;
+        else
+            seqs[count++] = (struct fm_seq){
+                .row0 = i, .n = 1, .pos0 = pos0 + i, .segment_pos0 = pos0 + i, .segment_n = 1, .kv = kv};
+    }
+    return count;
+}

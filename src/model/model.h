@@ -91,6 +91,13 @@ void fm_model_logits(struct fm_ctx *c, const struct fm_weights *w, fm_real *logi
 void fm_mtp_forward(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const double *rope_freq,
                     int i, const struct fm_batch *b, const int32_t *ids_next, const fm_real *hidden, fm_real *out);
 
+/* What MTP module i's cache keeps of these rows, nothing else: a single block's keys do not depend on its attention. */
+void fm_mtp_append(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w, const double *rope_freq,
+                   int i, const struct fm_batch *b, const int32_t *ids_next, const fm_real *hidden);
+/* Describe positions pos0 … pos0+n−1 of one cache as n segments of one token each: computed together, every row gets the
+ * bits it would get alone.  seqs: room for n; returns how many were needed (one, but where the MLA form changes). */
+int fm_seqs_of_single(const struct fm_config *cfg, struct fm_kv *kv, int pos0, int n, struct fm_seq *seqs);
+
 /* ---- training step ---- */
 
 struct fm_step {

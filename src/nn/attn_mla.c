@@ -93,9 +93,9 @@ static void attend_absorbed(struct fm_ctx *c, const struct fm_mla_shape *s, cons
 
 /* Multiply-accumulates of the whole submitted segment in either form; models.md §3.2.
  * naive: expand every row up to the segment's end; absorbed: two more small matrices per row and wider attention. */
-static bool absorbed_is_cheaper(const struct fm_mla_shape *s, const struct fm_seq *q)
+bool fm_mla_absorbed_is_cheaper(const struct fm_mla_shape *s, int segment_pos0, int segment_n)
 {
-    const double n = q->segment_n, end = q->segment_pos0 + n, pairs = n * (q->segment_pos0 + (n + 1) / 2);
+    const double n = segment_n, end = segment_pos0 + n, pairs = n * (segment_pos0 + (n + 1) / 2);
     const double expand_row = (double)s->Rkv * (s->Dn + s->Dv);
     const double naive = end * expand_row + pairs * (s->Dn + s->Dr + s->Dv);
     const double absorbed = n * expand_row + pairs * (2.0 * s->Rkv + s->Dr);
@@ -113,8 +113,8 @@ static void attend_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const 
         const size_t row0 = (size_t)one.row0, mark = fm_arena_mark(c->arena);
         one.row0 = 0;
         const struct fm_batch sub = {one.n, 1, &one, b->ids + row0, b->pos + row0};
-        const bool absorbed =
-            w->wk_b.data && (c->deterministic || c->exact || !w->wkv_b.data || absorbed_is_cheaper(s, &one));
+        const bool absorbed = w->wk_b.data && (c->deterministic || c->exact || !w->wkv_b.data ||
+                                               fm_mla_absorbed_is_cheaper(s, one.segment_pos0, one.segment_n));
         (absorbed ? attend_absorbed : attend_naive_cached)(c, s, w, cache + i, &sub, p->q + row0 * Nq,
                                                            p->o + row0 * No);
         fm_arena_reset(c->arena, mark);
@@ -148,6 +148,16 @@ void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct
         attend_own_rows(c, s, w, b, p);
     c->op->matmul(c, y, (size_t)w->wo.rows, p->o, No, &w->wo, b->T); /* y[T,D] = o[T,H·Dv]·Woᵀ */
     if (!saved) fm_arena_reset(c->arena, mark);
+}
+
+void fm_mla_append(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b,
+                   int layer, const struct fm_rope *rope, const fm_real *x)
+{
+    const size_t R = (size_t)(s->Rkv + s->Dr), mark = fm_arena_mark(c->arena);
+    struct fm_mla_saved p;
+    latents(c, s, w, b->T, rope, x, &p);
+    c->op->store(c, fm_rows_cached(c, layer, 0, 0, b), p.latent, R, (int)R, b);
+    fm_arena_reset(c->arena, mark);
 }
 
 static void queries_backward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct fm_mla *dw,

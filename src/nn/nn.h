@@ -102,6 +102,11 @@ struct fm_mla_saved {
 };
 void fm_mla_forward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b,
                     int layer, const struct fm_rope *rope, fm_real *y, const fm_real *x, struct fm_mla_saved *saved);
+/* Only what the cache keeps of x[T,D]: later rows may then attend to these. */
+void fm_mla_append(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, const struct fm_batch *b,
+                   int layer, const struct fm_rope *rope, const fm_real *x);
+/* The form of a segment where the context and the weights leave a choice. */
+bool fm_mla_absorbed_is_cheaper(const struct fm_mla_shape *s, int segment_pos0, int segment_n);
 void fm_mla_backward(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct fm_mla *dw,
                      const struct fm_batch *b, const struct fm_rope *rope, fm_real *dx, const fm_real *dy,
                      const fm_real *x, const struct fm_mla_saved *saved);

@@ -78,8 +78,10 @@ static inline fm_real *fm_rows_at(const struct fm_rows *r, int s)
 /* One run of rows of one sequence: rows row0 … row0+n−1 of the step are positions pos0 … pos0+n−1. */
 struct fm_seq {
     int row0, n, pos0;
-    int segment_pos0, segment_n; /* the submitted segment this is a chunk of: decides the MLA form, nothing else */
-    struct fm_kv *kv;            /* cache; NULL in training: the keys are this step's own rows, pos0 = 0          */
+    /* the submitted segment this is a chunk of: decides the MLA form, nothing else.  n > segment_n: every row is a segment
+     * of its own, and the described one speaks for all (fm_seqs_of_single) */
+    int segment_pos0, segment_n;
+    struct fm_kv *kv; /* cache; NULL in training: the keys are this step's own rows, pos0 = 0          */
 };
 
 struct fm_batch {
