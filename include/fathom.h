@@ -27,13 +27,25 @@ extern "C" {
 
 struct fm_engine;
 
+/* Speculation: tokens guessed ahead and verified in one step.  No draft ever changes a text or its probabilities, only how
+ * fast it comes; a guard measures whether drafting pays and pauses it while it does not. */
+enum fm_draft {
+    FM_DRAFT_OFF,
+    FM_DRAFT_AUTO,   /* whichever source of the following pays most       */
+    FM_DRAFT_LOOKUP, /* what followed the last tokens earlier in the text */
+    FM_DRAFT_MTP,    /* the model's multi-token-prediction block          */
+};
+const char *fm_draft_name(enum fm_draft d); /* "off", "auto", "lookup", "mtp"; NULL behind the last */
+
 struct fm_engine_options {
-    const char *model;  /* GGUF file, or folder in Hugging Face layout                                    */
-    int threads;        /* 0: one per core this process may use                                           */
-    bool exact;         /* dequantised weights, float32, absorbed MLA, fixed order: the referee           */
-    bool deterministic; /* fast kernels, same bits whatever the session's history (implied by exact)      */
-    int ctx;            /* longest context a session may ask for; 0: the model's own, at most 4096        */
-    int chunk;          /* prompt tokens per step; 0: 512.  Changes no bits, only memory and speed        */
+    const char *model;   /* GGUF file, or folder in Hugging Face layout                                    */
+    int threads;         /* 0: one per core this process may use                                           */
+    bool exact;          /* dequantised weights, float32, absorbed MLA, fixed order: the referee           */
+    bool deterministic;  /* fast kernels, same bits whatever the session's history (implied by exact)      */
+    int ctx;             /* longest context a session may ask for; 0: the model's own, at most 4096        */
+    int chunk;           /* prompt tokens per step; 0: 512.  Changes no bits, only memory and speed        */
+    enum fm_draft draft; /* memory for drafts is planned here; MTP of a model without it: FM_ERR_USAGE     */
+    int draft_max;       /* most tokens of a draft, up to 16; 0: 4                                         */
 };
 
 enum fm_status fm_engine_open(const struct fm_engine_options *o, struct fm_engine **out,
@@ -145,6 +157,8 @@ struct fm_generation {
     int max_tokens;          /* -1: until the context is full */
     const char *const *stop; /* texts that end the answer, not part of it */
     int n_stop;
+    enum fm_draft draft; /* within what the engine was opened for, else FM_ERR_USAGE */
+    int draft_max;       /* most tokens of a draft; 0: the engine's                  */
     /* UTF-8 text as it comes, whole code points; return false to stop. */
     bool (*on_text)(void *arg, const char *text, size_t n);
     /* In conversations with a model that thinks first: the reasoning, and only the answer to on_text.  NULL: all of it
@@ -156,6 +170,7 @@ enum fm_finish { FM_FINISH_STOP, FM_FINISH_LENGTH, FM_FINISH_CANCELLED };
 struct fm_generation_stats {
     int prompt_tokens, cached_tokens, answer_tokens;
     double prompt_seconds, answer_seconds;
+    int steps, drafted, accepted; /* of the model for the answer; tokens guessed, and found to be right */
     enum fm_finish finish;
 };
 /* Continue the session from its last logits.  The generated tokens stay in the session. */

@@ -26,7 +26,8 @@ static struct fm_error err;
 static char model_path[64], MAYBE plain_path[64]; /* with and without a chat template */
 static char MAYBE folder_path[64];                /* the first one in Hugging Face layout */
 static double head_scale = 1;                     /* of models written from now on … */
-static uint64_t weights_seed = 5;                 /* … and the seed of their weights */
+static double branch_scale = 1; /* … of what blocks add to the residual: little makes a token depend on the last one */
+static uint64_t weights_seed = 5; /* … and the seed of their weights */
 
 static inline void ok(enum fm_status st)
 {
@@ -83,8 +84,11 @@ static inline void fill(struct fm_config *cfg, struct fm_weights *w, struct fm_b
         float *x = fm_malloc(count * sizeof *x);
         assert_non_null(x);
         double scale = rows[i].mat == &w->head ? head_scale : rows[i].mat == &w->embed ? 1 : 0.3;
+        if (strstr(rows[i].gguf, "attn_output.") || strstr(rows[i].gguf, "ffn_down")) scale *= branch_scale;
         for (size_t k = 0; k < count; k++)
             x[k] = rows[i].flags & FM_BIND_NORM ? 1 : (float)(scale * fm_rng_normal(&rng));
+        for (int r = 0; cfg->n_mtp && rows[i].mat == &w->mtp[0].eh_proj && r < cfg->D; r++) /* the next embedding */
+            for (int k = 0; k < 2 * cfg->D; k++) x[r * 2 * cfg->D + k] = k == r;
         for (int r = 0; rows[i].mat == &w->head && r < cfg->V; r++)
             if (!head_knows(t, r)) memset(x + (size_t)r * (size_t)cfg->D, 0, (size_t)cfg->D * sizeof *x);
         *rows[i].mat = fm_mat_of(FM_F32, rows[i].rows, rows[i].cols, x);

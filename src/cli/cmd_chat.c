@@ -268,13 +268,18 @@ enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err)
 {
     struct talk t = {0};
     fm_answer_default(&t.answer);
-    const struct fm_opt_set sets[] = {{fm_model_row, &t.setup},      {chat_rows, &t},
-                                      {fm_sampling_rows, &t.answer}, {fm_engine_rows, &t.setup},
-                                      {fm_log_rows, &t.setup},       {0}};
+    const struct fm_opt_set sets[] = {{fm_model_row, &t.setup},
+                                      {chat_rows, &t},
+                                      {fm_sampling_rows, &t.answer},
+                                      {fm_engine_rows, &t.setup},
+                                      {fm_draft_rows, &t.setup},
+                                      {fm_log_rows, &t.setup},
+                                      {0}};
     struct fm_words words;
     FM_TRY(fm_opt_parse(cli, sets, &words, err));
     if (cli->done) return FM_OK;
     FM_TRY(fm_setup_streams(&t.setup, err));
+    FM_TRY(fm_setup_draft(&t.setup, &t.answer, err));
     if (t.format && !strcmp(t.format, "help")) {
         fm_list_chat_formats();
         return FM_OK;

@@ -141,7 +141,8 @@ static enum fm_status print_json(struct job *j, const struct fm_engine *e, struc
     fm_buf_printf(&b, ",\"finish\":\"%s\",\"prompt_tokens\":%d,\"cached_tokens\":%d,\"answer_tokens\":%d",
                   finish[j->interrupted ? FM_FINISH_CANCELLED : s->finish], s->prompt_tokens, s->cached_tokens,
                   s->answer_tokens);
-    fm_buf_printf(&b, ",\"prompt_seconds\":%.6f,\"answer_seconds\":%.6f}\n", s->prompt_seconds, s->answer_seconds);
+    fm_buf_printf(&b, ",\"prompt_seconds\":%.6f,\"answer_seconds\":%.6f", s->prompt_seconds, s->answer_seconds);
+    fm_buf_printf(&b, ",\"steps\":%d,\"drafted\":%d,\"accepted\":%d}\n", s->steps, s->drafted, s->accepted);
     bool failed = b.failed || j->text.failed;
     if (!failed) fm_out(b.data, b.len);
     size_t n = b.len;
@@ -177,13 +178,20 @@ enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err)
 {
     struct job j = {0};
     fm_answer_default(&j.answer);
-    const struct fm_opt_set sets[] = {
-        {fm_model_row, &j.setup},   {run_rows, &j},          {fm_sampling_rows, &j.answer}, {fm_stop_row, &j.answer},
-        {fm_engine_rows, &j.setup}, {fm_json_row, &j.setup}, {fm_log_rows, &j.setup},       {0}};
+    const struct fm_opt_set sets[] = {{fm_model_row, &j.setup},
+                                      {run_rows, &j},
+                                      {fm_sampling_rows, &j.answer},
+                                      {fm_stop_row, &j.answer},
+                                      {fm_engine_rows, &j.setup},
+                                      {fm_draft_rows, &j.setup},
+                                      {fm_json_row, &j.setup},
+                                      {fm_log_rows, &j.setup},
+                                      {0}};
     struct fm_words words;
     FM_TRY(fm_opt_parse(cli, sets, &words, err));
     if (cli->done) return FM_OK;
     FM_TRY(fm_setup_streams(&j.setup, err));
+    FM_TRY(fm_setup_draft(&j.setup, &j.answer, err));
     if (j.format && !strcmp(j.format, "help")) {
         fm_list_chat_formats();
         return FM_OK;

@@ -132,9 +132,11 @@ enum fm_status fm_cmd_show(struct fm_cli *cli, struct fm_error *err)
 enum fm_status fm_cmd_plan(struct fm_cli *cli, struct fm_error *err)
 {
     struct fm_setup s = {0};
-    const struct fm_opt_set sets[] = {{fm_model_row, &s}, {fm_engine_rows, &s}, {fm_log_rows, &s}, {0}};
+    const struct fm_opt_set sets[] = {
+        {fm_model_row, &s}, {fm_engine_rows, &s}, {fm_draft_rows, &s}, {fm_log_rows, &s}, {0}};
     FM_TRY(prepare(cli, sets, &s, err));
     if (cli->done) return FM_OK;
+    FM_TRY(fm_setup_draft(&s, NULL, err));
     struct fm_plan plan = {.stream = stdout};
     FM_TRY(fm_memory_plan(&s.engine, fm_plan_item, &plan, err));
     fm_plan_total(&plan);

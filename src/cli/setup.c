@@ -42,6 +42,12 @@ const struct fm_opt fm_json_row[] = {
     {0},
 };
 
+const struct fm_opt fm_draft_rows[] = {
+    {0, "draft", FM_OPT_TEXT, AT(draft), 0, 0, "HOW", "guess tokens ahead: off, auto, lookup or mtp (default: off)"},
+    {0, "draft-max", FM_OPT_INT, AT(engine.draft_max), 1, 16, "N", "tokens guessed for one step (default: 4)"},
+    {0},
+};
+
 /* ---- streams --------------------------------------------------------------------------------------------------- */
 
 static void print_log(void *arg, enum fm_log_level level, const char *message)
@@ -193,11 +199,27 @@ void fm_answer_ready(struct fm_answer_setup *a)
     a->gen.n_stop = a->stop.n;
 }
 
+enum fm_status fm_setup_draft(struct fm_setup *s, struct fm_answer_setup *a, struct fm_error *err)
+{
+    int d = FM_DRAFT_OFF;
+    if (s->draft)
+        while (fm_draft_name((enum fm_draft)d) && strcmp(fm_draft_name((enum fm_draft)d), s->draft) != 0) d++;
+    if (!fm_draft_name((enum fm_draft)d))
+        return fm_fail(err, FM_ERR_USAGE, "read options: --draft: '%.40s' is none of off, auto, lookup, mtp", s->draft);
+    s->engine.draft = (enum fm_draft)d;
+    if (a) a->gen.draft = s->engine.draft;
+    return FM_OK;
+}
+
 void fm_answer_report(const struct fm_generation_stats *s)
 {
     double rate = s->answer_seconds > 0 ? s->answer_tokens / s->answer_seconds : 0;
     double read = s->prompt_seconds > 0 ? (s->prompt_tokens - s->cached_tokens) / s->prompt_seconds : 0;
     fprintf(stderr,
-            "prompt %d tokens, %d of them cached, %.2f s (%.1f tokens/s); answer %d tokens, %.2f s (%.1f tokens/s)\n",
+            "prompt %d tokens, %d of them cached, %.2f s (%.1f tokens/s); answer %d tokens, %.2f s (%.1f tokens/s)",
             s->prompt_tokens, s->cached_tokens, s->prompt_seconds, read, s->answer_tokens, s->answer_seconds, rate);
+    if (s->drafted)
+        fprintf(stderr, "; drafted %d, accepted %d, %.2f tokens/step", s->drafted, s->accepted,
+                s->steps ? (double)(s->steps + s->accepted) / s->steps : 0);
+    fputc('\n', stderr);
 }

@@ -10,12 +10,14 @@ struct fm_setup {
     struct fm_engine_options engine; /* engine.model NULL: not named yet */
     bool quiet, mem, json;
     size_t positions; /* whose logits the command will hold, for the plan */
-    const char *log_level;
+    const char *log_level, *draft;
 };
 extern const struct fm_opt fm_model_row[];   /* -m                                     into struct fm_setup */
 extern const struct fm_opt fm_engine_rows[]; /* --threads --ctx --exact --deterministic --mem          "    */
 extern const struct fm_opt fm_log_rows[];    /* --quiet --log-level                                    "    */
 extern const struct fm_opt fm_json_row[];    /* --json                                                 "    */
+
+extern const struct fm_opt fm_draft_rows[]; /* --draft --draft-max                                    "    */
 
 /* Act on --quiet and --log-level: every command calls it once after parsing. */
 enum fm_status fm_setup_streams(const struct fm_setup *s, struct fm_error *err) FM_MUST_USE;
@@ -46,6 +48,8 @@ extern const struct fm_opt fm_sampling_rows[]; /* --temp … -n                 
 extern const struct fm_opt fm_stop_row[];      /* --stop                                                       "   */
 void fm_answer_default(struct fm_answer_setup *a);
 void fm_answer_ready(struct fm_answer_setup *a);
+/* Act on --draft and --draft-max, for the engine and for answers (a may be NULL). */
+enum fm_status fm_setup_draft(struct fm_setup *s, struct fm_answer_setup *a, struct fm_error *err) FM_MUST_USE;
 
 /* "12 prompt tokens (8 cached) in 0.10 s, 50 answered in 2.0 s (25.0/s)" to standard error. */
 void fm_answer_report(const struct fm_generation_stats *s);

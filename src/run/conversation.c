@@ -180,6 +180,9 @@ static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g,
     if (st) return st;
     stats->answer_tokens = made.answer_tokens;
     stats->answer_seconds = made.answer_seconds;
+    stats->steps = made.steps;
+    stats->drafted = made.drafted;
+    stats->accepted = made.accepted;
     stats->finish = made.finish;
     return FM_OK;
 }

@@ -1,4 +1,5 @@
-/* Continue a session token by token: sample, hand the text out, feed.  One loop; the rest is about when to stop. */
+/* Continue a session token by token: sample, hand the text out, feed.  One loop; the rest is about when to stop.  That a
+ * token may have been computed ahead shows nowhere here: fm_speculation_put feeds it in either case. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -12,6 +13,7 @@ struct generator {
     struct fm_stream stream;
     struct fm_buf a, b; /* decoded text, reused */
     int made;
+    struct fm_speculation ahead;
 };
 
 static bool cancelled(const struct generator *r) { return atomic_load(&r->s->cancel); }
@@ -38,9 +40,11 @@ static enum fm_status need_logits(struct fm_session *s, struct fm_error *err)
 {
     if (fm_session_logits(s)) return FM_OK;
     if (!s->length) return fm_fail(err, FM_ERR_USAGE, "generate: the session is empty: feed at least one token first");
-    int32_t id = s->ids[--s->length];
+    const int length = s->length;
+    const int32_t id = s->ids[length - 1];
+    fm_session_rewind(s, length - 1);
     enum fm_status st = fm_session_feed_on(s, &id, 1, NULL, err);
-    if (st) s->length++;
+    if (st) s->length = length;
     return st;
 }
 
@@ -65,7 +69,7 @@ static enum fm_status advance(struct generator *r, bool *done, enum fm_finish *f
     *finish = r->stream.refused ? FM_FINISH_CANCELLED : FM_FINISH_STOP;
     if (r->stream.refused || r->stream.stopped) return FM_OK;
     *done = false;
-    return fm_session_feed_on(s, &id, 1, NULL, err);
+    return fm_speculation_put(&r->ahead, id, r->g->max_tokens < 0 ? s->ctx : r->g->max_tokens - r->made, err);
 }
 
 static enum fm_status run(struct generator *r, enum fm_finish *finish, struct fm_error *err)
@@ -95,6 +99,7 @@ enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_gene
     enum fm_finish finish;
     if (g->on_text || g->n_stop) FM_TRY(fm_engine_has_text(s->e, err));
     FM_TRY(fm_sampler_init(&r.sampler, &g->sampling, s->e->model.cfg.V, s->work, s->seen, err));
+    FM_TRY(fm_speculation_init(&r.ahead, s, g, err));
     double start = fm_seconds();
     int before = s->length;
     enum fm_status st = run(&r, &finish, err);
@@ -103,6 +108,9 @@ enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_gene
                                               .cached_tokens = before,
                                               .answer_tokens = r.made,
                                               .answer_seconds = fm_seconds() - start,
+                                              .steps = r.ahead.steps,
+                                              .drafted = r.ahead.drafted,
+                                              .accepted = r.ahead.accepted,
                                               .finish = finish};
     fm_stream_release(&r.stream);
     fm_buf_release(&r.a);

@@ -15,21 +15,42 @@ enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_err
         return fm_fail(err, FM_ERR_USAGE, "open model: context of %d tokens: not within 0 … %d", o->ctx, FM_CTX_MAX);
     if (o->chunk < 0 || o->chunk > FM_CHUNK_MAX)
         return fm_fail(err, FM_ERR_USAGE, "open model: %d tokens per step: not within 0 … %d", o->chunk, FM_CHUNK_MAX);
+    if (!fm_draft_name(o->draft))
+        return fm_fail(err, FM_ERR_USAGE, "open model: draft source %d: there is none of this number", (int)o->draft);
+    if (o->draft_max < 0 || o->draft_max > FM_DRAFT_MOST)
+        return fm_fail(err, FM_ERR_USAGE, "open model: drafts of %d tokens: not within 0 … %d", o->draft_max,
+                       FM_DRAFT_MOST);
     return FM_OK;
 }
 
-/* Arena bytes of the last n rows of a prompt that fills the context. */
+/* Arena bytes of the last rows of a prompt that fills the context, of verified drafts and of drafting. */
 static size_t dry_step(const struct fm_plan *p, bool deterministic, const struct fm_config *cfg,
                        const struct fm_weights *w)
 {
     struct fm_arena arena;
     struct fm_kv kv = {.row = fm_kv_row(cfg)};
-    struct fm_seq seq = {.n = p->chunk, .pos0 = p->ctx - p->chunk, .segment_n = p->ctx, .kv = &kv};
-    struct fm_batch b = {.T = p->chunk, .n_seqs = 1, .seqs = &seq};
+    struct fm_mtp_state m = {.hidden = p->mtp ? (fm_real *)&kv : NULL, .kv = &kv}; /* nobody looks there */
+    const int rows = p->chunk > p->draft_max ? p->chunk : 1 + p->draft_max, n = rows < p->ctx ? rows : p->ctx;
+    struct fm_seq seq = {.n = n, .pos0 = p->ctx - n, .segment_n = p->ctx, .kv = &kv};
+    struct fm_batch b = {.T = n, .n_seqs = 1, .seqs = &seq};
     fm_arena_init_dry(&arena, "step");
     struct fm_ctx c = {.op = &fm_ops_dry, .arena = &arena, .exact = p->exact, .deterministic = deterministic};
-    fm_session_compute(&c, cfg, w, NULL, &b, NULL, NULL);
+    fm_session_compute(&c, cfg, w, NULL, &b, NULL, NULL, &m);
+    if (p->mtp) fm_mtp_draft(&c, cfg, w, NULL, &m, p->ctx - 1, 1, NULL);
     return arena.peak;
+}
+
+/* What the model allows of the drafts asked for. */
+static enum fm_status plan_drafts(const struct fm_engine_options *o, const struct fm_config *cfg, struct fm_plan *p,
+                                  struct fm_error *err)
+{
+    p->draft = o->draft;
+    p->draft_max = o->draft == FM_DRAFT_OFF ? 0 : o->draft_max ? o->draft_max : FM_DRAFT_DEFAULT;
+    p->mtp = (o->draft == FM_DRAFT_MTP || o->draft == FM_DRAFT_AUTO) && cfg->n_mtp > 0;
+    if (o->draft != FM_DRAFT_MTP || p->mtp) return FM_OK;
+    fm_fail(err, FM_ERR_USAGE, "draft with mtp: %s: the model has no multi-token-prediction block", o->model);
+    fm_hint(err, "lookup needs none");
+    return FM_ERR_USAGE;
 }
 
 /* The largest step has as many rows as there may be, at the end of the context.  Of the two forms of latent attention,
@@ -49,12 +70,13 @@ enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_c
     p->ctx = o->ctx ? o->ctx : cfg->ctx_train < FM_CTX_DEFAULT ? cfg->ctx_train : FM_CTX_DEFAULT;
     p->chunk = o->chunk ? o->chunk : FM_CHUNK_DEFAULT;
     if (p->chunk > p->ctx) p->chunk = p->ctx;
-    if (!fm_mul_size((size_t)cfg->L * FM_KV_BLOCK * sizeof(fm_real), row, &p->block_bytes) ||
+    FM_TRY(plan_drafts(o, cfg, p, err));
+    if (!fm_mul_size((size_t)(cfg->L + p->mtp) * FM_KV_BLOCK * sizeof(fm_real), row, &p->block_bytes) ||
         !fm_mul_size(p->block_bytes, (size_t)fm_kv_blocks(p->ctx), &bytes))
         return fm_fail(err, FM_ERR_MEMORY, "plan memory: a KV cache of %d tokens: larger than the address space",
                        p->ctx);
     p->step_bytes = step_bytes(p, cfg, w);
-    p->session_bytes = fm_session_bytes(p->ctx, cfg->V);
+    p->session_bytes = fm_session_bytes(p, cfg, p->ctx);
     return FM_OK;
 }
 

@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "run/kvpool.h"
 #include "run/sampler.h"
+#include "run/speculate.h"
 #include "text/tokenizer.h"
 
 enum {
@@ -25,6 +26,9 @@ enum {
 struct fm_plan {
     int ctx, chunk;
     bool exact, deterministic;
+    enum fm_draft draft;  /* what sessions may draft with …            */
+    int draft_max;        /* … and how many tokens for a step, 0: none */
+    bool mtp;             /* sessions keep a cache for the MTP block   */
     size_t block_bytes;   /* of one KV block                          */
     size_t step_bytes;    /* arena of the largest step                */
     size_t session_bytes; /* arena of one session of ctx tokens       */
@@ -33,8 +37,8 @@ enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_err
 /* w: real or shape-only weights. */
 enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_config *cfg, const struct fm_weights *w,
                             struct fm_plan *p, struct fm_error *err) FM_MUST_USE;
-/* Arena bytes of a session; kv_blocks: of ctx tokens. */
-size_t fm_session_bytes(int ctx, int vocab);
+/* Arena bytes of a session of ctx tokens, of which plan p knows the drafts; kv_blocks: of ctx tokens. */
+size_t fm_session_bytes(const struct fm_plan *p, const struct fm_config *cfg, int ctx);
 static inline int fm_kv_blocks(int ctx) { return (ctx + FM_KV_BLOCK - 1) / FM_KV_BLOCK; }
 
 struct fm_engine {
@@ -74,13 +78,32 @@ struct fm_session {
     int logits_at;             /* equal to length when they count; 0: none */
     struct fm_candidate *work; /* [vocab] sampler's                    */
     uint8_t *seen;             /* [vocab] sampler's                    */
+    /* drafting: ids[length … length+n_ahead) are computed already, but not yet part of the timeline */
+    int n_ahead;
+    float *ahead; /* [1 + draft_max, vocab] logits of the last step that had drafts */
+    int ahead_at; /* length that its row 0 belongs to                               */
+    struct fm_mtp_state mtp;
+    struct fm_guard guard;
+    bool unguarded; /* draft always: for tests and measurements */
+    double turn_start, step_seconds;
     atomic_bool cancel;
 };
 
 /* Hidden states and logits of rows b over c's arena, which is emptied first.  logits: NULL, or [b->T, V]; last: NULL, or
- * where the last row's logits go once all is well. Failures stick in c. */
+ * where the last row's logits go once all is well; m: the MTP block's part.  Failures stick in c. */
 void fm_session_compute(struct fm_ctx *c, const struct fm_config *cfg, const struct fm_weights *w,
-                        const double *rope_freq, const struct fm_batch *b, float *logits, float *last);
+                        const double *rope_freq, const struct fm_batch *b, float *logits, float *last,
+                        struct fm_mtp_state *m);
+/* The engine's context is this session's until the turn is done, which returns what stuck in it. */
+void fm_session_turn(struct fm_session *s);
+enum fm_status fm_session_turn_done(struct fm_session *s, struct fm_error *err) FM_MUST_USE;
+/* Compute hidden states that the MTP block lacks after a rewind. */
+enum fm_status fm_session_complete(struct fm_session *s, struct fm_error *err) FM_MUST_USE;
+/* Feed ids[0] and compute ids[1 … n−1] behind it, n <= 1 + draft_max, each with the bits of a token fed alone. */
+enum fm_status fm_session_feed_ahead(struct fm_session *s, const int32_t *ids, int n, struct fm_error *err) FM_MUST_USE;
+/* If id is the next token computed ahead: it is fed.  Else nothing changes. */
+bool fm_session_take(struct fm_session *s, int32_t id);
+void fm_session_drop_ahead(struct fm_session *s); /* what was computed ahead is not wanted any more */
 /* As the public functions, but a cancel that came before is not forgotten. */
 enum fm_status fm_session_feed_on(struct fm_session *s, const int32_t *ids, int n, float *logits,
                                   struct fm_error *err) FM_MUST_USE;
