@@ -163,19 +163,24 @@ enum fm_status fm_cache_walk(const char *snapshot, struct fm_hub_listing *out, s
 }
 
 /* The commit that refs/REV holds, or REV itself; empty when there is none. */
-static void read_ref(const char *repo_folder, const char *rev, char commit[41])
+static enum fm_status read_ref(const char *repo_folder, const char *rev, char commit[41], struct fm_error *err)
 {
     struct fm_buf b = {0};
-    struct fm_error none;
-    char *path = fm_hub_text("%s/refs/%s", repo_folder, rev);
+    struct fm_error why;
     commit[0] = 0;
-    if (fm_hub_is_hex(rev, 40)) memcpy(commit, rev, 41);
-    if (!commit[0] && path && !fm_buf_read_file(&b, path, 256, &none) && b.data) {
+    if (fm_hub_is_hex(rev, 40)) {
+        memcpy(commit, rev, 41);
+        return FM_OK;
+    }
+    char *path = fm_hub_text("%s/refs/%s", repo_folder, rev);
+    enum fm_status st = path ? fm_buf_read_file(&b, path, 256, &why) : FM_ERR_MEMORY;
+    if (!st && b.data) {
         b.data[strcspn(b.data, " \r\n")] = 0;
         if (fm_hub_is_hex(b.data, 40)) memcpy(commit, b.data, 41);
     }
     fm_buf_release(&b);
     fm_free(path);
+    return st == FM_ERR_MEMORY ? fm_fail_memory(err, "a file's name", strlen(repo_folder)) : FM_OK;
 }
 
 static enum fm_status not_cached(const struct fm_hub_ref *ref, const char *why, struct fm_error *err)
@@ -234,11 +239,10 @@ enum fm_status fm_cache_find(const struct fm_hub *h, const struct fm_hub_ref *re
     fm_hub_folder(ref->repo, folder);
     char *repo = fm_hub_text("%s/%s", h->cache, folder);
     if (!repo) return fm_fail_memory(err, "a folder's name", strlen(h->cache));
-    read_ref(repo, rev ? rev : "main", commit);
-    enum fm_status st;
-    if (!commit[0]) {
+    enum fm_status st = read_ref(repo, rev ? rev : "main", commit, err);
+    if (!st && !commit[0]) {
         st = not_cached(ref, "it is not there", err);
-    } else {
+    } else if (!st) {
         char *snapshot = fm_hub_text("%s/snapshots/%s", repo, commit);
         st = snapshot ? find_in(snapshot, ref, path, err) : fm_fail_memory(err, "a folder's name", strlen(repo));
         fm_free(snapshot);

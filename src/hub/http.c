@@ -221,6 +221,13 @@ static enum fm_status unreachable(const char *url, const struct fm_http_reply *r
     return FM_ERR_FAILED;
 }
 
+static void tell_waiting(struct fm_http *c, double seconds, long status)
+{
+    char line[96];
+    snprintf(line, sizeof line, "the hub replied %ld: waiting %.0f s", status, seconds);
+    c->progress->note(c->progress->arg, line);
+}
+
 /* A request until it has a reply that is not a passing failure. */
 static enum fm_status insist(struct fm_http *c, CURL *e, const char *url, struct sink *sink, struct fm_http_reply *r,
                              struct fm_error *err)
@@ -234,9 +241,11 @@ static enum fm_status insist(struct fm_http *c, CURL *e, const char *url, struct
         if (too_long)
             return fm_fail(err, FM_ERR_INPUT, "read the hub's answer: %.200s: more than %zu bytes", url, sink->limit);
         if (!code && !fm_http_is_passing(r->status)) return FM_OK;
-        if (n == FM_HTTP_TRIES || r->retry_after > FM_HTTP_WAIT_MAX)
-            return code ? unreachable(url, r, code, err) : FM_OK;
-        FM_TRY(fm_http_sleep(c, fm_http_backoff(n, r)));
+        int tries = code ? FM_HTTP_QUESTION_TRIES : FM_HTTP_TRIES; /* who has no network wants to know soon */
+        if (n >= tries || r->retry_after > FM_HTTP_WAIT_MAX) return code ? unreachable(url, r, code, err) : FM_OK;
+        double wait = fm_http_backoff(n, r);
+        if (wait >= 2) tell_waiting(c, wait, r->status);
+        FM_TRY(fm_http_sleep(c, wait));
     }
 }
 

@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "hub/hub.h"
 
-enum { FM_HTTP_HOPS = 10, FM_HTTP_TRIES = 6, FM_HTTP_WAIT_MAX = 300 };
+enum { FM_HTTP_HOPS = 10, FM_HTTP_TRIES = 6, FM_HTTP_QUESTION_TRIES = 4, FM_HTTP_WAIT_MAX = 300 };
 
 struct fm_http {
     const struct fm_hub *hub;

@@ -49,15 +49,16 @@ static enum fm_status remove_entry(void *arg, const char *path, const char *name
 static time_t last_use(const struct stat *s) { return s->st_atime > s->st_mtime ? s->st_atime : s->st_mtime; }
 
 /* The blob that a link leads to: what stands behind blobs/ in its text, if it is a plain name. */
-static char *blob_of(const char *link)
+static enum fm_status blob_of(const char *link, char **blob, struct fm_error *err)
 {
     char text[PATH_MAX];
     ssize_t n = readlink(link, text, sizeof text - 1);
-    if (n <= 0) return NULL;
+    if (n <= 0) return FM_OK;
     text[n] = 0;
     char *slash = strrchr(text, '/');
-    if (!slash || slash - text < 5 || strncmp(slash - 5, "blobs", 5) != 0) return NULL;
-    return fm_hub_text("%s", slash + 1);
+    if (!slash || slash - text < 5 || strncmp(slash - 5, "blobs", 5) != 0) return FM_OK;
+    *blob = fm_strdup(slash + 1);
+    return *blob ? FM_OK : fm_fail_memory(err, "a file's name", strlen(slash));
 }
 
 struct scan {
@@ -94,9 +95,9 @@ static enum fm_status scan_entry(void *arg, const char *path, const char *name, 
     struct fm_cached_file f = {.missing = stat(path, &s) != 0};
     f.size = f.missing ? 0 : (uint64_t)s.st_size;
     f.used = f.missing ? 0 : last_use(&s);
-    f.blob = S_ISLNK(l.st_mode) ? blob_of(path) : NULL;
+    enum fm_status st = S_ISLNK(l.st_mode) ? blob_of(path, &f.blob, err) : FM_OK;
     f.path = fm_strdup(path + strlen(sc->root) + 1);
-    enum fm_status st = f.path ? add_file(sc->repo, &f, err) : fm_fail_memory(err, "a file's name", strlen(path));
+    if (!st) st = f.path ? add_file(sc->repo, &f, err) : fm_fail_memory(err, "a file's name", strlen(path));
     if (st) {
         fm_free(f.path);
         fm_free(f.blob);
