@@ -58,15 +58,20 @@ static bool is_something(void *arg, const char *name)
     return false;
 }
 
+static void release(struct fm_replace_folder *r)
+{
+    fm_free(r->path);
+    fm_free(r->tmp);
+    *r = (struct fm_replace_folder){0};
+}
+
 void fm_replace_folder_abort(struct fm_replace_folder *r)
 {
     if (r->tmp) {
         each_entry(r->tmp, remove_entry, r);
         (void)rmdir(r->tmp);
     }
-    fm_free(r->path);
-    fm_free(r->tmp);
-    *r = (struct fm_replace_folder){0};
+    release(r);
 }
 
 /* What may be replaced. */
@@ -95,8 +100,7 @@ enum fm_status fm_replace_folder_open(struct fm_replace_folder *r, const char *p
     r->path = fm_malloc(n + 1);
     r->tmp = fm_malloc(n + 32);
     if (!r->path || !r->tmp) {
-        fm_free(r->path);
-        fm_free(r->tmp);
+        release(r);
         return fm_fail_memory(err, "path", n);
     }
     memcpy(r->path, path, n);
@@ -106,9 +110,7 @@ enum fm_status fm_replace_folder_open(struct fm_replace_folder *r, const char *p
     (void)rmdir(r->tmp);
     if (!mkdir(r->tmp, 0777)) return FM_OK;
     enum fm_status st = disk(path, err);
-    fm_free(r->path);
-    fm_free(r->tmp);
-    *r = (struct fm_replace_folder){0};
+    release(r);
     return st;
 }
 
