@@ -146,7 +146,7 @@ $(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(FUZZ_OBJ)
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%) $(BUILD)/fuzz/make_seeds
 	$(BUILD)/fuzz/make_seeds $(BUILD)/fuzz/seeds
 	@cd $(BUILD)/fuzz && mkdir -p $(FUZZERS:%=corpus/%) && printf '%s\n' $(FUZZERS) | xargs -P 2 -I NAME sh -c \
-	    './fuzz_NAME -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
+	    './fuzz_NAME -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -dict=$(CURDIR)/tests/fuzz/words.dict -timeout=10 -rss_limit_mb=2048 \
 	    -artifact_prefix=NAME- corpus/NAME seeds/NAME > NAME.log 2>&1; rc=$$?; tail -n 1 NAME.log; \
 	    [ $$rc = 0 ] || { cat NAME.log; exit 1; }'
 

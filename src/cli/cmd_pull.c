@@ -32,7 +32,9 @@ static void list_names(void)
         printf("  %-14s %-9s %-8s %-15s %s%s%s\n", n->name, n->size, n->memory, n->licence, n->repo,
                *n->file ? ":" : "", n->file);
     }
-    printf("\nDOWNLOAD with ~ in front is approximate; MEMORY is about what it takes to run with a context of 4096.\n");
+    printf("\nDOWNLOAD with ~ in front is approximate; MEMORY is about what it takes to run with a context of 4096.\n"
+           "Environment: HF_TOKEN for private and gated models, HF_HUB_CACHE or HF_HOME for the place of the cache,\n"
+           "HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to send nothing, https_proxy for a proxy.\n");
 }
 
 enum fm_status fm_cmd_pull(struct fm_cli *cli, struct fm_error *err)

@@ -15,7 +15,7 @@ fake=$tmp/fake
 mkdir "$fake"
 python3 "$root/tests/hub/fake_hub.py" "$fake" >fake.out 2>&1 &
 fake_pid=$!
-trap 'kill "$fake_pid" 2>/dev/null; rm -rf "$tmp"' EXIT
+trap 'kill "$fake_pid"; umount "$tmp/small" 2>/dev/null; rm -rf "$tmp"' EXIT
 for ((i = 0; i < 100; i++)); do
     [ ! -s "$fake/hub" ] || break
     sleep 0.1
@@ -238,6 +238,8 @@ if mount -t tmpfs -o size=3m none small 2>/dev/null; then
     failed_well
     err_has '6.3 MB are needed, 3.1 MB are free'
     umount small
+else
+    echo 'SKIP no room before a download: no tmpfs may be mounted here'
 fi
 (
     ulimit -f 3000
@@ -315,6 +317,23 @@ out ''
 silent
 t 0 verify
 out '0 files, 0 B: no damage\n'
+
+# at a terminal a missing model is offered, and removing is asked for
+at_terminal() { # answer, arguments…: prints "exit CODE", and leaves in seen what the terminal showed
+    printf 'see [y/N]\nsend %s\\r\n' "$1" | python3 "$root/tests/cli/terminal.py" "$BIN" "${@:2}" >seen
+    tail -n 1 seen
+}
+last='at a terminal'
+same "$(at_terminal n logits -m org/real --tokens 1)" "exit 3"
+grep -q 'org/real is not here yet. Download org/real?' seen || complain 'it was not offered'
+same "$(at_terminal y logits -m org/real --tokens 1)" "exit 0"
+grep -q '"vocab":80' seen || complain 'no answer after the download'
+same "$(at_terminal n rm org/real)" "exit 0"
+[ -e "$(snapshot real)/config.json" ] || complain 'it was removed against the answer'
+same "$(at_terminal yes rm org/real)" "exit 0"
+[ ! -e "$(snapshot real)" ] || complain 'it was not removed'
+t 3 run qwen3-0.6b x
+err_has 'hint: fathom pull qwen3-0.6b'
 
 t 0 pull --help
 out_has 'qwen3-0.6b'
