@@ -280,7 +280,9 @@ int32_t fm_tokenizer_find(const struct fm_tokenizer *t, const char *text)
 const char *fm_tokenizer_piece(const struct fm_tokenizer *t, int32_t id, size_t *n)
 {
     *n = 0;
-    if (id < 0 || id >= t->vocab.n || t->vocab.tokens[id].type == FM_TOKEN_GAP) return NULL;
+    if (id < 0 || id >= t->vocab.n) return NULL;
+    const enum fm_token_type type = t->vocab.tokens[id].type;
+    if (type == FM_TOKEN_GAP || type == FM_TOKEN_UNUSED) return NULL; /* in GGUF a gap has a name: "[PAD131]" */
     *n = t->vocab.tokens[id].len;
     return fm_vocab_bytes(&t->vocab, id);
 }
