@@ -19,7 +19,7 @@ HUBLIB  := $(if $(WITH_CURL),$(shell pkg-config --libs $(HUBPKGS)))
 # no -march=native, no -ffast-math; a*b+c is fused only where the source says fma
 CFLAGS  ?= -O2 -g
 FM_CF   := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fvisibility=hidden \
-           -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror) -Iinclude -Isrc $(PKGCF) -MMD -MP
+           -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-psabi $(if $(WERROR),-Werror) -Iinclude -Isrc $(PKGCF) -MMD -MP
 ifdef SAN
 FM_CF   += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 LDFLAGS += -fsanitize=address,undefined

@@ -53,6 +53,8 @@ struct fm_kernels {
     void (*gemv[FM_FMT_COUNT])(float *y, const void *w, size_t row_bytes, const float *x, int n, int k);
     /* dst[n] = decoded values, same bits as fm_formats[f].decode. */
     void (*decode[FM_FMT_COUNT])(float *dst, const void *src, size_t n);
+    /* As fm_formats[f].encode_weighted (weights may be NULL), same bits; NULL where the tier has nothing faster. */
+    fm_encode_weighted_fn encode[FM_FMT_COUNT];
     /* x f32 [k] → k/32 blocks. Same bits in both tiers. */
     void (*quantise_q8x)(struct fm_q8x *dst, const float *x, int k);
     /* y[i*ldy + j] = row j of W (n rows of k elements) · xq row i (m rows of k/32 blocks); NULL where the format has no

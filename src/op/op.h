@@ -259,6 +259,9 @@ struct fm_adamw_step {
 };
 void fm_cpu_adamw(struct fm_ctx *c, float *p, float *m, float *v, const float *g, size_t n,
                   const struct fm_adamw_step *s);
+/* n values (whole blocks) into a format that can be written, as fm_formats' encoders do, by the fastest kernel; weights
+ * NULL: all the same.  On the caller's thread; any number at once. */
+void fm_cpu_encode(enum fm_fmt fmt, void *dst, const float *src, const float *weights, size_t n);
 double fm_cpu_sumsq(struct fm_ctx *c, const float *x, size_t n); /* in fixed chunks: any thread count, same bits */
 #endif
 

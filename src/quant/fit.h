@@ -23,6 +23,8 @@ struct fm_fit_shape {
 /* weights NULL: all equal.  Hostile numbers are tamed here (fm_finite; weights that are no weights count as 0). */
 void fm_fit_load(struct fm_fit *f, const float *src, const float *weights, int n);
 
+/* Copies n values (a multiple of 8) with NaN as 0 and infinities as the largest number; returns the largest size. */
+float fm_fit_finite(float *x, const float *src, int n);
 /* The element of largest size, with its sign. */
 float fm_fit_max(const float *x, int n);
 /* d that makes Σ w·(x − d·q)² small for q = lo … hi, lo < 0; its sign is free. */

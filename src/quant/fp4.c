@@ -9,7 +9,8 @@
  *   e = 0, 1 give subnormal scales, e = 255 gives 2^127 (as ggml; E8M0 would call it NaN); s = 0x7F counts as 0.
  *
  * Source: OCP MX 1.0; spec models.md §9.5.  We differ from ggml in trying the exponents beside floor(log2 max) − 2. */
-#include "quant/blocks.h"
+#include "quant/fit.h"
+#include "quant/lanes.h"
 
 enum { MX_BLOCK = 32, MX_BYTES = 17, NV_BLOCK = 64, NV_BYTES = 36, RUN = 16 };
 
@@ -49,44 +50,73 @@ void fm_decode_nvfp4(float *dst, const void *src, size_t n)
         }
 }
 
-/* The code of x at scale d: E2M1 codes count in halves of it. */
-static int code(float x, double d) { return fm_f32_to_e2m1((float)((double)x / d * 0.5)); }
+/* E2M1 rounds to even codes: where |x| is above (or, at an even upper code, not below) the middle, the next code begins. */
+static const float middle[7] = {0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10}, rise[7] = {1, 1, 1, 1, 2, 2, 4};
 
-static double error_at(const float *x, int e)
+FM_INLINE fm_lanes size_of(fm_lanes v) { return (fm_lanes)((fm_mask)v & 0x7FFFFFFF); }
+
+FM_INLINE fm_mask reaches(fm_lanes size, int i)
 {
-    double d = (double)mx_scale(e), sum = 0;
-    for (int j = 0; j < MX_BLOCK; j++) {
-        double r = (double)x[j] - d * twice[code(x[j], d)];
-        sum += r * r;
+    const fm_lanes m = fm_lanes_set(middle[i]);
+    return i % 2 ? size >= m : size > m;
+}
+
+/* x in units of the scale 2^(e − 128): two factors, each a power of two that is a normal number. */
+FM_INLINE fm_lanes in_units(const float *x, int e)
+{
+    const float a = mx_scale(192 - e / 2), b = mx_scale(192 - (e - e / 2));
+    return fm_lanes_load(x) * fm_lanes_set(a) * fm_lanes_set(b);
+}
+
+/* Σ w·(error)² of the nearest codes, in units of the scale. */
+static float error_at(const struct fm_fit *f, int e)
+{
+    fm_lanes sum = fm_lanes_set(0);
+    for (int j = 0; j < MX_BLOCK; j += FM_LANES) {
+        fm_lanes size = size_of(in_units(f->x + j, e)), k = fm_lanes_set(0);
+        for (int i = 0; i < 7; i++) k += fm_lanes_pick(reaches(size, i), fm_lanes_set(rise[i]), fm_lanes_set(0));
+        sum += fm_lanes_load(f->w + j) * (size - k) * (size - k);
     }
-    return sum;
+    return fm_lanes_sum(sum);
 }
 
 /* The exponent of least error among those with 2^e around max/6 (K's largest is 12). */
-static int best_exponent(const float *x)
+static int best_exponent(const struct fm_fit *f)
 {
-    float max = 0;
-    for (int j = 0; j < MX_BLOCK; j++) max = x[j] > max ? x[j] : -x[j] > max ? -x[j] : max;
+    float max = fm_fit_max(f->x, MX_BLOCK);
     if (max == 0) return 0;
     int top = __builtin_ilogbf(max) + 125, best = -1; /* max/8 < 2^(top − 128) <= max/4… in units of K */
     double least = 0;
     for (int e = top - 1; e <= top + 1; e++) {
         if (e < 0 || e > 252) continue; /* 252: the last whose largest code is finite */
-        double err = error_at(x, e);
+        double d = (double)mx_scale(e), err = (double)error_at(f, e) * d * d;
         if (best < 0 || err < least) least = err, best = e;
     }
     return best < 0 ? 0 : best;
 }
 
-void fm_encode_mxfp4(void *dst, const float *src, size_t n)
+static void store_codes(unsigned char *b, const float *x, int e)
+{
+    unsigned char c[MX_BLOCK];
+    for (int j = 0; j < MX_BLOCK; j += FM_LANES) {
+        const fm_lanes v = in_units(x + j, e);
+        fm_mask code = (fm_mask)v >> 28 & 8; /* the sign */
+        for (int i = 0; i < 7; i++) code -= reaches(size_of(v), i);
+        for (int l = 0; l < FM_LANES; l++) c[j + l] = (unsigned char)code[l];
+    }
+    for (int j = 0; j < MX_BLOCK / 2; j++) b[j] = (unsigned char)(c[j] | c[j + 16] << 4);
+}
+
+void fm_encode_w_mxfp4(void *dst, const float *src, const float *weights, size_t n)
 {
     unsigned char *b = dst;
     for (size_t i = 0; i < n; i += MX_BLOCK, b += MX_BYTES) {
-        float x[MX_BLOCK];
-        for (int j = 0; j < MX_BLOCK; j++) x[j] = fm_finite(src[i + j]);
-        int e = best_exponent(x);
-        double d = (double)mx_scale(e);
+        struct fm_fit f;
+        fm_fit_load(&f, src + i, weights ? weights + i : NULL, MX_BLOCK);
+        const int e = best_exponent(&f);
         b[0] = (unsigned char)e;
-        for (int j = 0; j < MX_BLOCK / 2; j++) b[1 + j] = (unsigned char)(code(x[j], d) | code(x[j + 16], d) << 4);
+        store_codes(b + 1, f.x, e);
     }
 }
+
+void fm_encode_mxfp4(void *dst, const float *src, size_t n) { fm_encode_w_mxfp4(dst, src, NULL, n); }

@@ -8,6 +8,7 @@
  *
  * Source: spec models.md §9.5 f. */
 #include "quant/fit.h"
+#include "quant/lanes.h"
 
 enum { BLOCK = 256, NL_BLOCK = 32, NL_BYTES = 18, XS_BYTES = 136, RUN = 32, RUNS = 8, LOW = 4, QS = 8 };
 
@@ -39,59 +40,76 @@ void fm_decode_iq4_xs(float *dst, const void *src, size_t n)
     }
 }
 
-/* The level nearest to x, by halving: half[i] lies between levels i and i + 1. */
-static int nearest(float x)
+/* middle[i] lies between levels i and i + 1, which are rise[i] apart. */
+static const float middle[15] = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101};
+static const float rise[15] = {23, 21, 18, 16, 14, 13, 12, 11, 12, 12, 13, 15, 16, 20, 24};
+
+/* The levels nearest to x. */
+FM_INLINE fm_lanes nearest(fm_lanes x)
 {
-    static const float half[15] = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
-                                   7,       19,     31.5f, 45.5f, 61,  79,     101};
-    int c = x > half[7] ? 8 : 0;
-    c += x > half[c + 3] ? 4 : 0;
-    c += x > half[c + 1] ? 2 : 0;
-    return c + (x > half[c]);
+    fm_lanes level = fm_lanes_set((float)levels[0]);
+    for (int i = 0; i < 15; i++)
+        level += fm_lanes_pick(x > fm_lanes_set(middle[i]), fm_lanes_set(rise[i]), fm_lanes_set(0));
+    return level;
 }
 
-/* The weighted squared error of a run at scale d. */
-static float error_at(const float *x, const float *w, float d)
+/* The weighted squared errors of a run, a scale in each lane. */
+FM_INLINE fm_lanes errors_at(const float *x, const float *w, fm_lanes d)
 {
-    float inv = d != 0 ? 1 / d : 0, sum = 0;
+    fm_lanes sum = fm_lanes_set(0);
+    const fm_lanes none = sum, inv = fm_lanes_pick(d != none, fm_lanes_set(1) / d, none);
     for (int j = 0; j < RUN; j++) {
-        float e = x[j] - d * (float)levels[nearest(x[j] * inv)];
-        sum += w[j] * e * e;
+        const fm_lanes v = fm_lanes_set(x[j]), e = v - d * nearest(v * inv);
+        sum += fm_lanes_set(w[j]) * e * e;
     }
     return sum;
 }
 
-/* The least-squares scale for the codes that inv gives, and the error it leaves against the Σwx² of d = 0. */
-static float gain_at(const float *x, const float *w, float inv, float *d)
+/* For each lane the least-squares scale for the codes that inv gives, and what it explains of the Σwx² of d = 0. */
+FM_INLINE fm_lanes gains_at(const float *x, const float *w, fm_lanes inv, fm_lanes *d)
 {
-    float xq = 0, qq = 0;
+    fm_lanes xq = fm_lanes_set(0), qq = xq;
+    const fm_lanes none = xq;
     for (int j = 0; j < RUN; j++) {
-        float q = (float)levels[nearest(x[j] * inv)];
-        xq += w[j] * x[j] * q;
-        qq += w[j] * q * q;
+        const fm_lanes v = fm_lanes_set(x[j]), q = nearest(v * inv), wq = fm_lanes_set(w[j]) * q;
+        xq += wq * v;
+        qq += wq * q;
     }
-    *d = qq > 0 ? xq / qq : 0;
+    *d = fm_lanes_pick(qq > none, xq / qq, none);
     return *d * xq;
 }
 
-/* Scales that put the largest value on any place between level ±89 and ±140. */
+/* Scales that put the largest value on any place between level ±89 and ±140, then scales close to the best. */
 static float fit_levels(const float *x, const float *w)
 {
-    float max = fm_fit_max(x, RUN), best = 0, gain = 0, d;
-    if (max == 0) return 0;
-    for (int s = -140; s <= 140; s += 3) {
-        if (s > -89 && s < 89) s = 89;
-        float g = gain_at(x, w, (float)s / max, &d);
-        if (g > gain) gain = g, best = d;
+    static const float first[] = {-138, -113, 90, 115};
+    const fm_lanes step = {0, 3, 6, 9, 12, 15, 18, 21},
+                   close = {1, 0.98f, 0.985f, 0.99f, 0.995f, 1.005f, 1.01f, 1.015f};
+    const float max = fm_fit_max(x, RUN);
+    float best = 0, gain = 0;
+    fm_lanes d;
+    if (!(max > 0x1p-60f || max < -0x1p-60f)) return 0;
+    for (int s = 0; s < 4; s++) {
+        const fm_lanes inv = (fm_lanes_set(first[s]) + step) * fm_lanes_set(1 / max);
+        const int at = fm_lanes_above(gains_at(x, w, inv, &d), &gain);
+        if (at >= 0) best = d[at];
     }
-    if (best != 0 && gain_at(x, w, 1 / best, &d) > gain) best = d;
-    return best;
+    if (best == 0) return 0;
+    const int at = fm_lanes_above(gains_at(x, w, close * fm_lanes_set(1 / best), &d), &gain);
+    return at >= 0 ? d[at] : best;
 }
 
 static void store_run(unsigned char *qs, const float *x, float d)
 {
-    float inv = d != 0 ? 1 / d : 0;
-    for (int j = 0; j < RUN / 2; j++) qs[j] = (unsigned char)(nearest(x[j] * inv) | nearest(x[j + 16] * inv) << 4);
+    const float inv = d != 0 ? 1 / d : 0;
+    unsigned char c[RUN];
+    for (int j = 0; j < RUN; j += FM_LANES) {
+        const fm_lanes v = fm_lanes_load(x + j) * fm_lanes_set(inv);
+        fm_mask code = {0};
+        for (int i = 0; i < 15; i++) code -= v > fm_lanes_set(middle[i]);
+        for (int l = 0; l < FM_LANES; l++) c[j + l] = (unsigned char)code[l];
+    }
+    for (int j = 0; j < RUN / 2; j++) qs[j] = (unsigned char)(c[j] | c[j + 16] << 4);
 }
 
 void fm_encode_w_iq4_nl(void *dst, const float *src, const float *weights, size_t n)
@@ -107,13 +125,17 @@ void fm_encode_w_iq4_nl(void *dst, const float *src, const float *weights, size_
 /* The whole multiple of d, within six bits, that leaves the least error near `want`. */
 static int best_scale(const float *x, const float *w, float d, float want)
 {
-    int s = d != 0 ? fm_round_clamp(want / d, -32, 31) : 0, best = s;
-    float least = error_at(x, w, d * (float)s);
-    for (int t = s > -32 ? s - 1 : s; t <= s + 1 && t < 32; t++) {
-        float e = error_at(x, w, d * (float)t);
-        if (e < least) least = e, best = t;
+    const int s = d != 0 ? fm_round_clamp(want / d, -32, 31) : 0;
+    fm_lanes multiple;
+    for (int i = 0; i < FM_LANES; i++) {
+        const int t = s + (i + 1) / 2 * (i % 2 ? -1 : 1); /* s, s − 1, s + 1, … */
+        multiple[i] = (float)(t < -32 ? -32 : t > 31 ? 31 : t);
     }
-    return best;
+    const fm_lanes errors = errors_at(x, w, fm_lanes_set(d) * multiple);
+    int best = 0;
+    for (int i = 1; i < FM_LANES; i++)
+        if (errors[i] < errors[best]) best = i;
+    return (int)multiple[best];
 }
 
 void fm_encode_w_iq4_xs(void *dst, const float *src, const float *weights, size_t n)

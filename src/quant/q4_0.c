@@ -4,9 +4,8 @@
  *        ├ d ───┼ c16:c0 c17:c1 … c31:c15 ┤      value[j] = d·(c[j] - 8)
  *          f16    high:low nibble
  *
- * Source: spec models.md §9.5; the scale is ggml's: the value of largest size gets code 0, so d = max/-8 and d may
- * be negative.  As in Q8_0 we divide by the scale as stored. */
-#include "quant/blocks.h"
+ * Source: spec models.md §9.5.  We differ from ggml in the scale: the one of least error (fit.h), not max/-8. */
+#include "quant/fit.h"
 
 enum { BLOCK = 32, BYTES = 18 };
 
@@ -22,19 +21,16 @@ void fm_decode_q4_0(float *dst, const void *src, size_t n)
     }
 }
 
-static int code(float x, float inv) { return fm_round_clamp(fm_finite(x) * inv, -8, 7) + 8; }
-
-void fm_encode_q4_0(void *dst, const float *src, size_t n)
+void fm_encode_w_q4_0(void *dst, const float *src, const float *weights, size_t n)
 {
     unsigned char *b = dst;
     for (size_t i = 0; i < n; i += BLOCK, b += BYTES) {
-        float amax = 0, max = 0; /* max: with its sign */
-        for (int j = 0; j < BLOCK; j++) {
-            float x = fm_finite(src[i + j]), a = x < 0 ? -x : x;
-            if (a > amax) amax = a, max = x;
-        }
-        float d = fm_store_f16(b, max / -8), inv = d != 0 ? 1 / d : 0;
-        for (int j = 0; j < BLOCK / 2; j++)
-            b[2 + j] = (unsigned char)(code(src[i + j], inv) | code(src[i + j + 16], inv) << 4);
+        struct fm_fit f;
+        fm_fit_load(&f, src + i, weights ? weights + i : NULL, BLOCK);
+        float d = fm_store_scale(b, fm_fit_scale(f.x, f.w, BLOCK, -8, 7));
+        fm_fit_codes(f.q, f.x, BLOCK, d, 0, -8, 7);
+        for (int j = 0; j < BLOCK / 2; j++) b[2 + j] = (unsigned char)((f.q[j] + 8) | (f.q[j + 16] + 8) << 4);
     }
 }
+
+void fm_encode_q4_0(void *dst, const float *src, size_t n) { fm_encode_w_q4_0(dst, src, NULL, n); }

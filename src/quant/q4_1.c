@@ -4,8 +4,8 @@
  *        ├ d ───┼ m ───┼ c16:c0 c17:c1 … c31:c15 ┤      value[j] = d·c[j] + m, rounded once
  *          f16    f16    high:low nibble
  *
- * Source: spec models.md §9.5; as ggml's encoder m = min, d = (max - min)/15.  As in Q8_0 we use both as stored. */
-#include "quant/blocks.h"
+ * Source: spec models.md §9.5.  We differ from ggml in fitting d and m to the error, not to the two ends. */
+#include "quant/fit.h"
 
 enum { BLOCK = 32, BYTES = 20 };
 
@@ -21,20 +21,19 @@ void fm_decode_q4_1(float *dst, const void *src, size_t n)
     }
 }
 
-static int code(float x, float m, float inv) { return fm_round_clamp((fm_finite(x) - m) * inv, 0, 15); }
-
-void fm_encode_q4_1(void *dst, const float *src, size_t n)
+void fm_encode_w_q4_1(void *dst, const float *src, const float *weights, size_t n)
 {
     unsigned char *b = dst;
     for (size_t i = 0; i < n; i += BLOCK, b += BYTES) {
-        float min = fm_finite(src[i]), max = min;
-        for (int j = 1; j < BLOCK; j++) {
-            float x = fm_finite(src[i + j]);
-            if (x < min) min = x;
-            if (x > max) max = x;
-        }
-        float d = fm_store_f16(b, max / 15 - min / 15), m = fm_store_f16(b + 2, min), inv = d > 0 ? 1 / d : 0;
-        for (int j = 0; j < BLOCK / 2; j++)
-            b[4 + j] = (unsigned char)(code(src[i + j], m, inv) | code(src[i + j + 16], m, inv) << 4);
+        struct fm_fit f;
+        float d, m;
+        fm_fit_load(&f, src + i, weights ? weights + i : NULL, BLOCK);
+        fm_fit_affine(f.x, f.w, BLOCK, 15, false, &d, &m);
+        d = fm_store_scale(b, d);
+        m = fm_store_f16(b + 2, m);
+        fm_fit_codes(f.q, f.x, BLOCK, d, m, 0, 15);
+        for (int j = 0; j < BLOCK / 2; j++) b[4 + j] = (unsigned char)(f.q[j] | f.q[j + 16] << 4);
     }
 }
+
+void fm_encode_q4_1(void *dst, const float *src, size_t n) { fm_encode_w_q4_1(dst, src, NULL, n); }

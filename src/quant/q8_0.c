@@ -6,7 +6,7 @@
  *
  * Source: spec models.md §9.5; same scale as ggml's encoder, max|x|/127.  We differ in dividing by the scale as
  * stored: where f16 is coarse (subnormal scales) the codes then fit the scale that the decoder will see. */
-#include "quant/blocks.h"
+#include "quant/fit.h"
 
 enum { BLOCK = 32, BYTES = 34 };
 
@@ -23,13 +23,10 @@ void fm_encode_q8_0(void *dst, const float *src, size_t n)
 {
     unsigned char *b = dst;
     for (size_t i = 0; i < n; i += BLOCK, b += BYTES) {
-        float amax = 0;
-        for (int j = 0; j < BLOCK; j++) {
-            float x = fm_finite(src[i + j]);
-            amax = x > amax ? x : -x > amax ? -x : amax;
-        }
-        float d = fm_store_f16(b, amax / 127), inv = d > 0 ? 1 / d : 0;
-        for (int j = 0; j < BLOCK; j++)
-            b[2 + j] = (unsigned char)fm_round_clamp(fm_finite(src[i + j]) * inv, -127, 127);
+        float x[BLOCK], amax = fm_fit_finite(x, src + i, BLOCK);
+        float d = fm_store_f16(b, amax / 127);
+        int8_t q[BLOCK];
+        fm_fit_codes(q, x, BLOCK, d, 0, -127, 127);
+        memcpy(b + 2, q, BLOCK);
     }
 }

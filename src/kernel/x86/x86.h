@@ -9,6 +9,7 @@ void fm_avx2_fill_gemv(struct fm_kernels *k);
 void fm_avx2_fill_gemv_decoded(struct fm_kernels *k);
 void fm_avx2_fill_q8(struct fm_kernels *k);
 void fm_avx2_fill_decode(struct fm_kernels *k);
+void fm_avx2_fill_encode(struct fm_kernels *k);
 void fm_avx2_fill_reduce(struct fm_kernels *k);
 void fm_avx2_fill_rows(struct fm_kernels *k);
 void fm_avx2_fill_act(struct fm_kernels *k);

@@ -11,6 +11,7 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     fm_avx2_fill_gemv_decoded(k);
     fm_avx2_fill_q8(k);
     fm_avx2_fill_decode(k);
+    fm_avx2_fill_encode(k);
     fm_avx2_fill_reduce(k);
     fm_avx2_fill_rows(k);
     fm_avx2_fill_act(k);

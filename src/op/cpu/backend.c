@@ -75,3 +75,15 @@ void fm_cpu_for(struct fm_ctx *c, int n, int grain, fm_pool_fn fn, void *arg)
     fm_parallel_for(c->pool, n, grain, pieces, &l);
     if (fm_cpu_cancelled(c)) fm_ctx_fail(c, FM_ERR_CANCELLED, "stopped by the user");
 }
+
+void fm_cpu_encode(enum fm_fmt fmt, void *dst, const float *src, const float *weights, size_t n)
+{
+    const struct fm_format *f = &fm_formats[fmt];
+    const fm_encode_weighted_fn kernel = fm_kernels_get(NULL)->encode[fmt];
+    if (kernel)
+        kernel(dst, src, weights, n);
+    else if (weights && f->encode_weighted)
+        f->encode_weighted(dst, src, weights, n);
+    else
+        f->encode(dst, src, n);
+}

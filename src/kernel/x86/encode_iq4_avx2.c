@@ -1,0 +1,4 @@
+/* quant/iq4.c with AVX2: same lines, same bits. */
+#include "kernel/x86/encode_names_avx2.h"
+/* last */
+#include "quant/iq4.c"
