@@ -136,7 +136,7 @@ static void release(struct product *p)
     fm_pages_free(p->y, (size_t)p->m * p->n * sizeof *p->y);
 }
 
-/* W encoded row by row from random floats; NULL pointers only when memory is short. */
+/* W: a row of random floats, encoded, many times; NULL pointers only when memory is short. */
 static bool prepare(struct product *p)
 {
     struct fm_q8x *xq = fm_pages_alloc((size_t)p->m * p->k / 32 * sizeof *xq);
@@ -148,7 +148,8 @@ static bool prepare(struct product *p)
     p->y = fm_pages_alloc((size_t)p->m * p->n * sizeof *p->y);
     p->xq = xq;
     if (!w || !p->x || !p->y || !row || !xq) return false;
-    for (int j = 0; j < p->n; j++) fm_formats[p->fmt].encode(w + (size_t)j * p->row_bytes, row, (size_t)p->k);
+    fm_formats[p->fmt].encode(w, row, (size_t)p->k); /* encoders are slow: one row for all */
+    for (int j = 1; j < p->n; j++) memcpy(w + (size_t)j * p->row_bytes, w, p->row_bytes);
     g.k->quantise_q8x(xq, p->x, p->m * p->k);
     fm_pages_free(row, (size_t)p->k * sizeof *row);
     return true;

@@ -105,6 +105,39 @@ FM_INLINE __m256i four_rows(const struct q8_format *f, const unsigned char *cons
     return _mm256_madd_epi16(_mm256_add_epi16(lo, hi), f->two ? scales_of_four(s) : ones);
 }
 
+FM_INLINE __m256i both_halves(const int8_t *q)
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)q));
+}
+
+/* Where codes come with two rows side by side the halves are rows 0 … 3 and 4 … 7 from the start.  The sum of the two sixteens
+ * doubles what a pair reaches: only five bits need madd one step earlier. */
+FM_INLINE __m256i eight_rows_joined(const struct q8_format *f, const unsigned char *const row[8], int b,
+                                    const int8_t *q)
+{
+    const __m256i ones = _mm256_set1_epi16(1), q0 = both_halves(q), q1 = both_halves(q + 16);
+    __m256i p[4], two[2];
+    FM_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m256i c0, c1;
+        f->joined(&c0, &c1, row[i], row[i + 4], b);
+        if (f->bits == 8)
+            p[i] = _mm256_add_epi32(
+                _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(c0), _mm256_sign_epi8(q0, c0)), ones),
+                _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(c1), _mm256_sign_epi8(q1, c1)), ones));
+        else
+            p[i] = _mm256_add_epi16(_mm256_maddubs_epi16(c0, q0), _mm256_maddubs_epi16(c1, q1));
+    }
+    FM_UNROLL
+    for (int i = 0; i < 2; i++) {
+        __m256i lo = _mm256_unpacklo_epi32(p[2 * i], p[2 * i + 1]), hi = _mm256_unpackhi_epi32(p[2 * i], p[2 * i + 1]);
+        two[i] = f->bits == 8 ? _mm256_add_epi32(lo, hi) : _mm256_add_epi16(lo, hi);
+        if (f->bits == 5) two[i] = _mm256_madd_epi16(two[i], ones);
+    }
+    __m256i lo = _mm256_unpacklo_epi64(two[0], two[1]), hi = _mm256_unpackhi_epi64(two[0], two[1]);
+    return f->bits == 4 ? _mm256_madd_epi16(_mm256_add_epi16(lo, hi), ones) : _mm256_add_epi32(lo, hi);
+}
+
 /* Σ code·q (times the scales, where there are two) of block b, lane = row. */
 FM_INLINE __m256i eight_rows(const struct q8_format *f, const struct q8_heads *h, const unsigned char *const row[8],
                              int b, __m256i q)
@@ -126,7 +159,8 @@ FM_INLINE __m256 block(const struct q8_format *f, const struct q8_heads *h, cons
                        const struct fm_q8x *x, __m256 acc)
 {
     const __m256i offset = _mm256_set1_epi16((short)f->offset);
-    __m256i sum = eight_rows(f, h, row, b, _mm256_loadu_si256((const __m256i *)(const void *)x->q));
+    __m256i sum = f->joined ? eight_rows_joined(f, row, b, x->q)
+                            : eight_rows(f, h, row, b, _mm256_loadu_si256((const __m256i *)(const void *)x->q));
     if (f->offset)
         sum = _mm256_sub_epi32(
             sum, _mm256_madd_epi16(f->two ? _mm256_mullo_epi16(h->scale[b], offset) : offset, sums_of(x)));
@@ -139,33 +173,48 @@ FM_INLINE __m256 block(const struct q8_format *f, const struct q8_heads *h, cons
     return acc;
 }
 
-/* n_rows <= 8 outputs of one x. */
-FM_INLINE void rows(const struct q8_format *f, float *y, const struct fm_q8x *x, const unsigned char *w,
-                    size_t row_bytes, int n_rows, int n_blocks)
+/* Fetches what the eight rows after these have at the same place: the processor follows rows, but not from one to the next. */
+FM_INLINE void fetch_next(const struct q8_format *f, const unsigned char *p, size_t step)
 {
     const unsigned char *row[LANES];
-    __m256 acc = _mm256_setzero_ps();
+    q8_eight(row, p + LANES * step, step);
     FM_UNROLL
-    for (int i = 0; i < LANES; i++) row[i] = w + (size_t)fm_min_int(i, n_rows - 1) * row_bytes;
-    for (int b = 0; b < n_blocks; b += f->blocks) {
+    for (int i = 0; i < LANES; i++)
+        for (int at = 0; at < f->bytes; at += 64) _mm_prefetch((const char *)row[i] + at, _MM_HINT_T1);
+}
+
+/* Eight outputs of one x, rows step apart. */
+FM_INLINE __m256 rows(const struct q8_format *f, const struct fm_q8x *x, const unsigned char *w, size_t step,
+                      int n_blocks)
+{
+    __m256 acc = _mm256_setzero_ps();
+    for (int b = 0; b < n_blocks; b += f->blocks, w += f->bytes) {
+        const unsigned char *row[LANES];
         struct q8_heads h;
+        q8_eight(row, w, step);
+        if (f->bytes > 32 || b % 2 == 0) fetch_next(f, w, step); /* of two small blocks once */
         f->heads(&h, row);
         FM_UNROLL
         for (int i = 0; i < f->blocks; i++) acc = block(f, &h, row, i, x + b + i, acc);
-        FM_UNROLL
-        for (int i = 0; i < LANES; i++) row[i] += f->bytes;
     }
-    fm_store_n(y, acc, (size_t)n_rows);
+    return acc;
 }
 
+/* The last rows are those that end with row n: some twice, with the same bits.  Fewer than eight: one by one, in all lanes. */
 FM_INLINE void gemm(const struct q8_format *f, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                     size_t row_bytes, int n, int k)
 {
+    const int nb = k / BLOCK;
     const unsigned char *p = w;
-    for (int j = 0; j < n; j += LANES, p += LANES * row_bytes)
+    for (int j = 0; n >= LANES && j < n; j += LANES) {
+        int at = fm_min_int(j, n - LANES);
         for (int i = 0; i < m; i++)
-            rows(f, y + i * ldy + j, xq + (ptrdiff_t)i * (k / BLOCK), p, row_bytes, fm_min_int(LANES, n - j),
-                 k / BLOCK);
+            _mm256_storeu_ps(y + i * ldy + at,
+                             rows(f, xq + (ptrdiff_t)i * nb, p + (size_t)at * row_bytes, row_bytes, nb));
+    }
+    for (int j = 0; n < LANES && j < n; j++)
+        for (int i = 0; i < m; i++)
+            y[i * ldy + j] = _mm256_cvtss_f32(rows(f, xq + (ptrdiff_t)i * nb, p + (size_t)j * row_bytes, 0, nb));
 }
 
 #define GEMM_Q8(fmt, ...)                                                                                            \

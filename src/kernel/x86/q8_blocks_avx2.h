@@ -24,10 +24,28 @@ struct q8_format {
     bool two_mins; /* two minima                         */
     void (*heads)(struct q8_heads *h, const unsigned char *const row[8]);
     __m256i (*codes)(const unsigned char *p, int b); /* of block b, in order */
+    /* NULL or: lo, hi = the first and second sixteen codes of block b of the rows at p and q side by side */
+    void (*joined)(__m256i *lo, __m256i *hi, const unsigned char *p, const unsigned char *q, int b);
 };
 
 FM_INLINE __m256i q8_load32(const unsigned char *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 FM_INLINE __m128i q8_load16(const unsigned char *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+
+/* Eight rows from p on, step bytes apart.  Hidden from the optimiser, which would advance eight pointers, in memory. */
+FM_INLINE void q8_eight(const unsigned char *row[8], const unsigned char *p, size_t step)
+{
+    __asm__("" : "+r"(p));
+    const unsigned char *q = p + 4 * step;
+    const size_t three = 3 * step;
+    row[0] = p;
+    row[1] = p + step;
+    row[2] = p + 2 * step;
+    row[3] = p + three;
+    row[4] = q;
+    row[5] = q + step;
+    row[6] = q + 2 * step;
+    row[7] = q + three;
+}
 
 /* ---- heads ---- */
 
@@ -41,13 +59,26 @@ FM_INLINE __m256 q8_halves(const unsigned char *const row[8], int p)
                                           (short)h[6], (short)h[7]));
 }
 
+/* Sixteen bytes of two rows, side by side. */
+FM_INLINE __m256i q8_join(const unsigned char *p, const unsigned char *q)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(q8_load16(p)), q8_load16(q), 1);
+}
+
+/* The f16 that each row begins with; sixteen bytes are read. */
+FM_INLINE __m256 q8_first_halves(const unsigned char *const row[8])
+{
+    __m256i a = _mm256_unpacklo_epi16(q8_join(row[0], row[4]), q8_join(row[1], row[5]));
+    __m256i b = _mm256_unpacklo_epi16(q8_join(row[2], row[6]), q8_join(row[3], row[7]));
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_unpacklo_epi32(a, b), 0x08)));
+}
+
 /* t[j]: the 32-bit words j of sixteen bytes at p of each row. */
 FM_INLINE void q8_words(__m256i t[4], const unsigned char *const row[8], int p)
 {
     __m256i v[4];
     FM_UNROLL
-    for (int i = 0; i < 4; i++)
-        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(q8_load16(row[i] + p)), q8_load16(row[i + 4] + p), 1);
+    for (int i = 0; i < 4; i++) v[i] = q8_join(row[i] + p, row[i + 4] + p);
     __m256i a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpackhi_epi32(v[0], v[1]);
     __m256i c = _mm256_unpacklo_epi32(v[2], v[3]), d = _mm256_unpackhi_epi32(v[2], v[3]);
     t[0] = _mm256_unpacklo_epi64(a, c);
@@ -82,16 +113,13 @@ FM_INLINE __m256i q8_byte_pair(__m256i v, int b)
     return _mm256_srai_epi16(_mm256_shuffle_epi8(v, pick), 8);
 }
 
-FM_INLINE void heads_d(struct q8_heads *h, const unsigned char *const row[8]) { h->d[0] = q8_halves(row, 0); }
+FM_INLINE void heads_d(struct q8_heads *h, const unsigned char *const row[8]) { h->d[0] = q8_first_halves(row); }
 
 FM_INLINE void heads_d_m(struct q8_heads *h, const unsigned char *const row[8])
 {
-    uint32_t w[8];
-    FM_UNROLL
-    for (int i = 0; i < 8; i++) memcpy(&w[i], row[i], 4);
-    q8_two_halves(
-        &h->d[0], &h->m[0],
-        _mm256_setr_epi32((int)w[0], (int)w[1], (int)w[2], (int)w[3], (int)w[4], (int)w[5], (int)w[6], (int)w[7]));
+    __m256i a = _mm256_unpacklo_epi32(q8_join(row[0], row[4]), q8_join(row[1], row[5]));
+    __m256i b = _mm256_unpacklo_epi32(q8_join(row[2], row[6]), q8_join(row[3], row[7]));
+    q8_two_halves(&h->d[0], &h->m[0], _mm256_unpacklo_epi64(a, b));
 }
 
 /* Q4_K and Q5_K: f16 d, dmin; twelve bytes of six-bit scales and minima. */
@@ -246,43 +274,93 @@ FM_INLINE __m256i codes_q3_k(const unsigned char *p, int b)
     return _mm256_or_si256(q8_bits(p + 32 + b / 4 * 32, b % 4 * 2, 0, 3), q8_bits(p, b, 2, 4));
 }
 
-FM_INLINE __m256i codes_iq4(const unsigned char *p)
-{
-    return q8_levels(p, _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113));
-}
+#define Q8_UNEVEN _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+/* Plus 16: unsigned, below 32. */
+#define Q8_TWICE_E2M1 _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4)
+
+FM_INLINE __m256i codes_iq4(const unsigned char *p) { return q8_levels(p, Q8_UNEVEN); }
 
 FM_INLINE __m256i codes_iq4_nl(const unsigned char *p, int b) { return (void)b, codes_iq4(p + 2); }
 FM_INLINE __m256i codes_iq4_xs(const unsigned char *p, int b) { return codes_iq4(p + 8 + 16 * b); }
 
-/* Twice E2M1, plus 16: unsigned, below 32. */
 FM_INLINE __m256i codes_mxfp4(const unsigned char *p, int b)
 {
     (void)b;
-    return q8_levels(p + 1, _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4));
+    return q8_levels(p + 1, Q8_TWICE_E2M1);
 }
 
-/* X(format, blocks, bytes, bits, offset, minimum, two scales, two minima, heads, codes) */
+/* Two rows side by side: the sixteen bytes at p and q of four-bit codes … */
+FM_INLINE void joined_nibbles(__m256i *lo, __m256i *hi, const unsigned char *p, const unsigned char *q)
+{
+    const __m256i four = _mm256_set1_epi8(15);
+    __m256i v = q8_join(p, q);
+    *lo = _mm256_and_si256(v, four);
+    *hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
+}
+
+/* … with their fifth bits in the word before: bytes 0 and 1 for the first sixteen, 2 and 3 for the others, … */
+FM_INLINE __m256i joined_fifth(__m256i high, int first)
+{
+    const char a = (char)first, b = (char)(first + 1);
+    const __m256i byte = _mm256_broadcastsi128_si256(_mm_setr_epi8(a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b));
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(high, byte), bit);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
+}
+
+FM_INLINE void joined_five(__m256i *lo, __m256i *hi, const unsigned char *p, const unsigned char *q)
+{
+    __m256i high = q8_join(p, q);
+    joined_nibbles(lo, hi, p + 4, q + 4);
+    *lo = _mm256_or_si256(*lo, joined_fifth(high, 0));
+    *hi = _mm256_or_si256(*hi, joined_fifth(high, 2));
+}
+
+/* … and as the names of levels. */
+FM_INLINE void joined_levels(__m256i *lo, __m256i *hi, const unsigned char *p, const unsigned char *q, __m128i levels)
+{
+    const __m256i table = _mm256_broadcastsi128_si256(levels);
+    joined_nibbles(lo, hi, p, q);
+    *lo = _mm256_shuffle_epi8(table, *lo);
+    *hi = _mm256_shuffle_epi8(table, *hi);
+}
+
+#define Q8_JOINED(name, ...)                                                                             \
+    FM_INLINE void name(__m256i *lo, __m256i *hi, const unsigned char *p, const unsigned char *q, int b) \
+    {                                                                                                    \
+        (void)b;                                                                                         \
+        __VA_ARGS__;                                                                                     \
+    }
+Q8_JOINED(joined_q4_0, joined_nibbles(lo, hi, p + 2, q + 2))
+Q8_JOINED(joined_q4_1, joined_nibbles(lo, hi, p + 4, q + 4))
+Q8_JOINED(joined_q5_0, joined_five(lo, hi, p + 2, q + 2))
+Q8_JOINED(joined_q5_1, joined_five(lo, hi, p + 4, q + 4))
+Q8_JOINED(joined_iq4_nl, joined_levels(lo, hi, p + 2, q + 2, Q8_UNEVEN))
+Q8_JOINED(joined_iq4_xs, joined_levels(lo, hi, p + 8 + 16 * b, q + 8 + 16 * b, Q8_UNEVEN))
+Q8_JOINED(joined_mxfp4, joined_levels(lo, hi, p + 1, q + 1, Q8_TWICE_E2M1))
+
+/* X(format, blocks, bytes, bits, offset, minimum, two scales, two minima, heads, codes, joined) */
 /* clang-format off */
 #define Q8_FORMATS(X)                                                                                                 \
-    X(Q8_0,   1, 34,  8, 0,  false, false, false, heads_d,      codes_q8_0)                                           \
-    X(Q4_0,   1, 18,  4, 8,  false, false, false, heads_d,      codes_q4_0)                                           \
-    X(Q4_1,   1, 20,  4, 0,  true,  false, false, heads_d_m,    codes_q4_1)                                           \
-    X(Q5_0,   1, 22,  5, 16, false, false, false, heads_d,      codes_q5_0)                                           \
-    X(Q5_1,   1, 24,  5, 0,  true,  false, false, heads_d_m,    codes_q5_1)                                           \
-    X(Q2_K,   8, 84,  2, 0,  false, true,  true,  heads_q2_k,   codes_q2_k)                                           \
-    X(Q3_K,   8, 110, 3, 4,  false, true,  false, heads_q3_k,   codes_q3_k)                                           \
-    X(Q4_K,   8, 144, 4, 0,  true,  false, false, heads_k,      codes_q4_k)                                           \
-    X(Q5_K,   8, 176, 5, 0,  true,  false, false, heads_k,      codes_q5_k)                                           \
-    X(Q6_K,   8, 210, 6, 32, false, true,  false, heads_q6_k,   codes_q6_k)                                           \
-    X(IQ4_NL, 1, 18,  8, 0,  false, false, false, heads_d,      codes_iq4_nl)                                         \
-    X(IQ4_XS, 8, 136, 8, 0,  false, false, false, heads_iq4_xs, codes_iq4_xs)                                         \
-    X(MXFP4,  1, 17,  5, 16, false, false, false, heads_mxfp4,  codes_mxfp4)
+    X(Q8_0,   1, 34,  8, 0,  false, false, false, heads_d,      codes_q8_0, NULL)\
+    X(Q4_0,   1, 18,  4, 8,  false, false, false, heads_d,      codes_q4_0, joined_q4_0)\
+    X(Q4_1,   1, 20,  4, 0,  true,  false, false, heads_d_m,    codes_q4_1, joined_q4_1)\
+    X(Q5_0,   1, 22,  5, 16, false, false, false, heads_d,      codes_q5_0, joined_q5_0)\
+    X(Q5_1,   1, 24,  5, 0,  true,  false, false, heads_d_m,    codes_q5_1, joined_q5_1)\
+    X(Q2_K,   8, 84,  2, 0,  false, true,  true,  heads_q2_k,   codes_q2_k, NULL)\
+    X(Q3_K,   8, 110, 3, 4,  false, true,  false, heads_q3_k,   codes_q3_k, NULL)\
+    X(Q4_K,   8, 144, 4, 0,  true,  false, false, heads_k,      codes_q4_k, NULL)\
+    X(Q5_K,   8, 176, 5, 0,  true,  false, false, heads_k,      codes_q5_k, NULL)\
+    X(Q6_K,   8, 210, 6, 32, false, true,  false, heads_q6_k,   codes_q6_k, NULL)\
+    X(IQ4_NL, 1, 18,  8, 0,  false, false, false, heads_d,      codes_iq4_nl, joined_iq4_nl)\
+    X(IQ4_XS, 8, 136, 8, 0,  false, false, false, heads_iq4_xs, codes_iq4_xs, joined_iq4_xs)\
+    X(MXFP4,  1, 17,  5, 16, false, false, false, heads_mxfp4,  codes_mxfp4, joined_mxfp4)
 /* clang-format on */
 
-#define Q8_ROW(n_blocks, n_bytes, n_bits, from, has_m, has_two, has_mins, h, c)                                 \
+#define Q8_ROW(n_blocks, n_bytes, n_bits, from, has_m, has_two, has_mins, h, c, j)                              \
     {                                                                                                           \
         .blocks = n_blocks, .bytes = n_bytes, .bits = n_bits, .offset = from, .minimum = has_m, .two = has_two, \
-        .two_mins = has_mins, .heads = h, .codes = c                                                            \
+        .two_mins = has_mins, .heads = h, .codes = c, .joined = j                                               \
     }
 
 #endif
