@@ -153,14 +153,11 @@ static void check(struct work *w, const float *x, uint64_t row, uint64_t n)
 
 static void encode(const struct work *w, const float *x, uint64_t row, uint64_t n, char *dst)
 {
-    const struct fm_format *f = &fm_formats[w->t->fmt];
     const size_t cols = (size_t)w->t->cols;
     const uint64_t per = w->t->rows / (uint64_t)w->t->n_slices;
     for (uint64_t i = 0; i < n; i++) {
-        if (w->weights && f->encode_weighted)
-            f->encode_weighted(dst + i * w->row_bytes, x + i * cols, w->weights + (row + i) / per * cols, cols);
-        else
-            f->encode(dst + i * w->row_bytes, x + i * cols, cols);
+        const float *weights = w->weights ? w->weights + (row + i) / per * cols : NULL;
+        fm_cpu_encode(w->t->fmt, dst + i * w->row_bytes, x + i * cols, weights, cols);
     }
 }
 
