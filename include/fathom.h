@@ -336,6 +336,51 @@ int fm_judge_done(const struct fm_judge *j); /* windows that need not be compute
 int fm_judge_total(const struct fm_judge *j);
 void fm_judge_free(struct fm_judge *j);
 
+/* ---- judging: sets of questions -------------------------------------------------------------------------------- */
+
+/* Multiple choice: which choice is likeliest behind the question, as plain text, by log-likelihood and by log-likelihood per
+ * byte of the choice.  Other items: whether the greedy answer is right.  Shapes of items: src/run/evalset.h. */
+struct fm_eval;
+
+struct fm_eval_progress {
+    int done, total; /* items */
+    int right;       /* by likelihood or by answer */
+};
+struct fm_eval_options {
+    const char *set;
+    int shots;               /* examples in front of each question …                                  */
+    const char *shots_from;  /* … from another set; NULL: others of this one                          */
+    int limit;               /* items; 0: all                                                         */
+    uint64_t seed;           /* of their order and of the examples; 0: as they stand                  */
+    bool raw;                /* answers continue plain text, even where the model has a chat format   */
+    const char *match;       /* NULL or "auto": by item; "exact", "text", "starts", "contains", "number" */
+    const char *pattern;     /* NULL, or only its last match in an answer is compared                 */
+    int max_tokens;          /* of an answer; 0: 256                                                  */
+    const char *const *stop; /* texts that end an answer; none: an empty line, where it is plain text */
+    int n_stop;
+    int ctx;         /* tokens; 0: the engine's */
+    const char *out; /* NULL, or a file that gets a JSON line per item; what it holds already is not done again */
+    bool (*progress)(void *arg, const struct fm_eval_progress *p); /* NULL, or after each item; false: stop */
+    void *arg;
+};
+struct fm_eval_result {
+    int items, choice_items, answer_items, cut; /* cut: answers that reached max_tokens           */
+    struct fm_estimate acc, acc_norm;           /* of choice_items; NaN without                   */
+    struct fm_estimate chance;                  /* what guessing would reach                      */
+    struct fm_estimate right;                   /* of answer_items; NaN without                   */
+    double seconds;
+};
+/* Reads the sets and what out holds.  Strings and engine must live as long as the evaluation.  For the same result after a
+ * restart as without, the engine must be deterministic. */
+enum fm_status fm_eval_new(struct fm_engine *e, const struct fm_eval_options *o, struct fm_eval **out,
+                           struct fm_error *err) FM_MUST_USE;
+/* FM_ERR_CANCELLED after fm_eval_cancel or progress. */
+enum fm_status fm_eval_run(struct fm_eval *v, struct fm_eval_result *r, struct fm_error *err) FM_MUST_USE;
+void fm_eval_cancel(struct fm_eval *v);
+int fm_eval_done(const struct fm_eval *v);
+int fm_eval_total(const struct fm_eval *v);
+void fm_eval_free(struct fm_eval *v);
+
 /* ---- files ----------------------------------------------------------------------------------------------------- */
 
 struct fm_tensors;

@@ -35,6 +35,7 @@ enum fm_status fm_cmd_tokenizer(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_logits(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_imatrix(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_perplexity(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_eval(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_train(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_plot(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_quantize(struct fm_cli *cli, struct fm_error *err);

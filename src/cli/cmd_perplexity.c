@@ -43,7 +43,7 @@ static bool show(void *arg, const struct fm_judge_progress *p)
 {
     struct job *j = arg;
     char note[96] = "";
-    if (!j->bar.start) {
+    if (j->bar.start <= 0) {
         j->bar = (struct fm_bar){
             .what = "perplexity", .unit = "chunks", .start = fm_clock(), .done0 = (unsigned long long)p->done};
         if (p->done) fm_note("going on behind chunk %d of %d", p->done, p->total);

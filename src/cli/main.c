@@ -27,6 +27,7 @@ static const struct fm_command commands[] = {
     {"imatrix", "[MODEL] | --merge FILE...", "Measure on a text which weights matter, for quantising.", fm_cmd_imatrix},
     {"perplexity", "[MODEL]", "Say how well a model foretells a text, and how far two models differ.",
      fm_cmd_perplexity},
+    {"eval", "[MODEL] SET", "Ask a model a set of questions and count what is right.", fm_cmd_eval},
     {"train", "PATH...", "Train a model on texts.", fm_cmd_train},
     {"plot", "LOG", "Draw a training log.", fm_cmd_plot},
     {"quantize", "IN OUT", "Convert a model, to smaller formats or to the other container.", fm_cmd_quantize},

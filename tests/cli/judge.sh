@@ -15,6 +15,11 @@ failed_well
 t 0 perplexity --help
 out_has '--kld REFERENCE'
 
+t 2 eval
+failed_well
+t 0 eval --help
+out_has '--shots-from FILE'
+
 need_model
 head -c 20000 "$root/docs/ARCHITECTURE.md" >text
 number() { grep -oE "\"$1\":[-+0-9.e]+" out | cut -d: -f2; }
@@ -61,6 +66,37 @@ t 4 perplexity "$model" --text text --ctx 64 --save-logits no/such/folder
 failed_well
 t 2 perplexity "$model" --text text --ctx 64 --save-logits .
 failed_well
+
+# sets of questions
+cat >set.jsonl <<'END'
+{"context":"Once upon a","choices":["time","zzxq kkj"],"answer":0}
+{"question":"How many?","choices":["one","two"],"answer":"B"}
+{"question":"What is 1+1?","answer":"It is 2.\n#### 2"}
+END
+t 0 eval "$model" set.jsonl -n 4 --out done.jsonl --json -q
+silent
+same "$(number items)" 3
+same "$(number choice_items)" 2
+same "$(wc -l <done.jsonl)" 4
+out_has '"chance":0.5'
+sed 's/,"seconds".*//' out >first
+head -n 2 done.jsonl >part && mv part done.jsonl
+t 0 eval -m "$model" set.jsonl -n 4 --out done.jsonl --threads 1 --json -q
+same "$(sed 's/,"seconds".*//' out)" "$(cat first)"
+t 3 eval -m "$model" set.jsonl -n 5 --out done.jsonl
+failed_well
+t 0 eval -m "$model" set.jsonl --limit 1 -q
+out_has 'acc '
+t 2 eval "$model" set.jsonl --match like
+failed_well
+t 2 eval "$model" set.jsonl --shots 3
+failed_well
+t 3 eval "$model" missing.jsonl
+failed_well
+sed -i '2s/answer/anwser/' set.jsonl
+t 3 eval "$model" set.jsonl
+failed_well
+err_has 'set.jsonl:2: no answer'
 
 # interrupted, then taken up again
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do cat "$root/docs/ARCHITECTURE.md"; done >long
