@@ -105,3 +105,11 @@ void fm_kvpool_drop(struct fm_kvpool *p, struct fm_kv_block *b)
     drop_locked(p, b);
     (void)pthread_mutex_unlock(&p->lock);
 }
+
+uint64_t fm_kvpool_reserved(struct fm_kvpool *p)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    const uint64_t bytes = p->reserved_bytes;
+    (void)pthread_mutex_unlock(&p->lock);
+    return bytes;
+}

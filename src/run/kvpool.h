@@ -36,5 +36,6 @@ void fm_kvpool_release(struct fm_kvpool *p);
 enum fm_status fm_kvpool_take(struct fm_kvpool *p, int n, struct fm_kv_block **out, struct fm_error *err) FM_MUST_USE;
 void fm_kvpool_share(struct fm_kvpool *p, struct fm_kv_block *b); /* one more reference   */
 void fm_kvpool_drop(struct fm_kvpool *p, struct fm_kv_block *b);  /* one less; NULL is fine */
+uint64_t fm_kvpool_reserved(struct fm_kvpool *p);                 /* bytes of all slabs; thread-safe */
 
 #endif

@@ -4,13 +4,15 @@
 #include <string.h>
 
 /* The earliest stop text in s[n]: its place, or n. */
-static size_t find_stop(const struct fm_stream *s, const char *p, size_t n)
+static size_t find_stop(struct fm_stream *s, const char *p, size_t n)
 {
     size_t at = n;
     for (int i = 0; i < s->n_stop; i++) {
         size_t len = strlen(s->stop[i]);
         const char *hit = len ? memmem(p, n, s->stop[i], len) : NULL;
-        if (hit && (size_t)(hit - p) < at) at = (size_t)(hit - p);
+        if (!hit || (size_t)(hit - p) >= at) continue;
+        at = (size_t)(hit - p);
+        s->met = s->stop[i];
     }
     return at;
 }
@@ -83,6 +85,21 @@ bool fm_stream_push(struct fm_stream *s, const char *bytes, size_t n)
     if (sure) memmove(s->held.data, p + sure, len - sure);
     s->held.len = s->stopped ? 0 : len - sure;
     return ok;
+}
+
+enum fm_status fm_stream_token(struct fm_stream *s, const struct fm_tokenizer *t, int32_t before, int32_t id,
+                               struct fm_buf *a, struct fm_buf *b, struct fm_error *err)
+{
+    const int32_t pair[2] = {before, id};
+    const int context = before >= 0 && before < fm_tokenizer_size(t) && !fm_tokenizer_is_special(t, before);
+    fm_buf_clear(a);
+    fm_buf_clear(b);
+    if (context) FM_TRY(fm_tokenizer_decode(t, pair, 1, a, err));
+    FM_TRY(fm_tokenizer_decode(t, pair + 1 - context, (size_t)(1 + context), b, err));
+    const size_t skip = a->len <= b->len ? a->len : b->len;
+    return fm_stream_push(s, b->data ? b->data + skip : "", b->len - skip)
+               ? FM_OK
+               : fm_fail_memory(err, "generated text", b->len);
 }
 
 bool fm_stream_end(struct fm_stream *s)

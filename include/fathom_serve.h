@@ -1,0 +1,124 @@
+/* fathom: many requests over one engine, computed together.
+ *
+ *   request  = the ids of a prompt, how to sample, when to stop; its text comes back through callbacks
+ *   scheduler = the thread that computes: in each step one row of every answer and a share of the waiting prompts
+ *   prefix cache = KV blocks of earlier requests, found again by their tokens
+ *
+ * A request's text depends on its own ids, settings and seed only: not on its neighbours, the order of arrival, or chunks.
+ * What the prefix cache held may change it as fm_engine_options.deterministic says. */
+#ifndef FATHOM_SERVE_H
+#define FATHOM_SERVE_H
+
+#include "fathom.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+struct fm_scheduler;
+struct fm_request;
+
+struct fm_scheduler_options {
+    int slots;            /* requests computed together; 0: 8                                            */
+    int queue;            /* requests that may wait for a slot; 0: 64                                    */
+    int ctx;              /* longest prompt and answer of one request; 0: the engine's                  */
+    uint64_t cache_bytes; /* of KV kept behind finished requests; 0: as much as all slots' own, at most 1/8 of memory */
+    bool no_cache;
+};
+
+/* The engine stays the caller's, must outlive the scheduler, and may be used by other sessions meanwhile. */
+enum fm_status fm_scheduler_new(struct fm_engine *e, const struct fm_scheduler_options *o, struct fm_scheduler **out,
+                                struct fm_error *err) FM_MUST_USE;
+/* Ends every request with FM_END_SHUTDOWN, then frees. */
+void fm_scheduler_free(struct fm_scheduler *s);
+/* No new requests from now on (FM_ERR_FAILED); those admitted go on.  true when none is left. */
+bool fm_scheduler_drain(struct fm_scheduler *s);
+
+enum { FM_TOP_MAX = 20 };
+struct fm_token_prob {
+    int32_t id;
+    float logprob; /* natural, at temperature 1, before any filter; -9999 stands for anything below it */
+};
+struct fm_token_event {
+    struct fm_token_prob token;
+    int n_top;
+    struct fm_token_prob top[FM_TOP_MAX]; /* likeliest first */
+    int position;                         /* of the token in the request's ids and answer */
+    bool prompt;                          /* a token of the prompt (echo)                 */
+};
+
+enum fm_end {
+    FM_END_STOP,      /* an end token or a stop text          */
+    FM_END_LENGTH,    /* max_tokens or the context            */
+    FM_END_CANCELLED, /* fm_request_cancel                    */
+    FM_END_DEADLINE,  /* seconds_max is over                  */
+    FM_END_FAILED,    /* see error                            */
+    FM_END_SHUTDOWN,  /* the scheduler was freed              */
+    FM_END_COUNT
+};
+struct fm_request_result {
+    enum fm_end end;
+    int prompt_tokens, cached_tokens, answer_tokens;
+    const char *stop;                                     /* the stop text that was met, or NULL                 */
+    double queue_seconds, prompt_seconds, answer_seconds; /* waiting; to the first token; from there to the end */
+    struct fm_error error;                                /* of FM_END_FAILED                                    */
+};
+
+struct fm_request_options {
+    const int32_t *ids; /* copied */
+    int n_ids;          /* >= 1   */
+    struct fm_sampling sampling;
+    int max_tokens;          /* -1: until the context is full; 0: nothing but the prompt's probabilities */
+    const char *const *stop; /* copied */
+    int n_stop;
+    bool ignore_end;    /* go on behind end tokens                                      */
+    int top;            /* -1: no probabilities, else how many beside the token's own   */
+    bool echo;          /* with top >= 0: events for the prompt's tokens 1 … n−1, too    */
+    const char *user;   /* copied; NULL: "". Whose turn it is, and whose cache          */
+    double seconds_max; /* 0: no limit                                                  */
+    /* From the scheduler's thread; must return at once and must not call the scheduler.  text: as fm_generation.on_text. */
+    void (*on_text)(void *arg, const char *text, size_t n);
+    void (*on_token)(void *arg, const struct fm_token_event *t);     /* NULL, or before the text of that token */
+    void (*on_progress)(void *arg, int done, int total, int cached); /* NULL, or after each part of the prompt */
+    void (*on_end)(void *arg, const struct fm_request_result *r);    /* exactly once, last                     */
+    void *arg;
+};
+
+/* FM_ERR_USAGE: ids, sampling or lengths that cannot be served, with the reason.  FM_ERR_BUSY-like: *busy (may be NULL) is
+ * set and FM_ERR_FAILED returned when the queue is full.  No callback comes after a failure. */
+enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_request_options *o, struct fm_request **out,
+                                   bool *busy, struct fm_error *err) FM_MUST_USE;
+/* Ends it soon, within a tile of the running step. on_end still comes.  Any thread. */
+void fm_request_cancel(struct fm_request *r);
+/* The caller's hold; on_end may still come later. NULL is fine. */
+void fm_request_free(struct fm_request *r);
+
+struct fm_scheduler_stats {
+    int slots, busy, waiting, ctx;
+    uint64_t requests, prompt_tokens, cached_tokens, answer_tokens, steps, rows; /* since the start */
+    uint64_t ends[FM_END_COUNT], refused;
+    double prompt_seconds, answer_seconds;                      /* of computing */
+    uint64_t kv_bytes, cache_bytes, cache_limit, cache_evicted; /* bytes; the last: blocks dropped */
+};
+void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out);
+
+struct fm_slot_info {
+    bool busy;
+    int prompt_tokens, done_tokens, answer_tokens; /* done: of the prompt, cached ones included */
+    double seconds;                                /* since it was submitted */
+};
+void fm_scheduler_slot(struct fm_scheduler *s, int i, struct fm_slot_info *out);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

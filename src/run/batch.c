@@ -1,0 +1,288 @@
+/* One step: a row of every answer, and of the waiting prompts as many rows as the answers can bear.
+ *
+ *   slot 0  answer   |.|                       T rows, one forward pass
+ *   slot 1  prompt   |.........................|
+ *   slot 2  answer   |.|                       logits only for the last row of a prompt and for answers
+ *
+ * The cut into steps changes no bits: rows do not depend on their neighbours, a prompt stays one segment. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "run/scheduler.h"
+
+enum {
+    ROWS_MIN = 16,  /* of prompts in a step with answers: fewer waste the weights that are read for them anyway */
+    ROWS_ALIGN = 8, /* rows that the kernels like */
+    ECHO_ROWS = 16, /* rows of logits at a time when every position's are wanted: never more than n_slots */
+};
+
+/* ---- what goes into a step ---- */
+
+/* Prompt rows beside answers: about as much work as the answers themselves, so that none waits twice its time. */
+static int prompt_rows(const struct fm_scheduler *s, int answers)
+{
+    if (!answers || s->row_seconds <= 0 || s->answer_seconds <= 0) return s->rows_max - answers;
+    int rows = (int)(0.8 * s->answer_seconds / s->row_seconds) / ROWS_ALIGN * ROWS_ALIGN;
+    if (rows < ROWS_MIN) rows = ROWS_MIN;
+    return rows < s->rows_max - answers ? rows : s->rows_max - answers;
+}
+
+struct plan {
+    struct fm_batch b;
+    int answers, prompt_rows;
+};
+
+static void add_rows(struct fm_scheduler *s, struct plan *p, struct fm_request *r, int n)
+{
+    s->of[p->b.n_seqs] = r;
+    s->seqs[p->b.n_seqs++] = (struct fm_seq){.row0 = p->b.T,
+                                             .n = n,
+                                             .pos0 = r->fed,
+                                             .segment_pos0 = r->segment_pos0,
+                                             .segment_n = r->segment_n,
+                                             .kv = &r->kv};
+    for (int i = 0; i < n; i++) {
+        s->ids[p->b.T + i] = r->ids[r->fed + i];
+        s->pos[p->b.T + i] = r->fed + i;
+    }
+    r->rows = n;
+    p->b.T += n;
+}
+
+/* Ends r; its slot is free afterwards. */
+static void end_slot(struct fm_scheduler *s, struct fm_request *r, enum fm_end end, const struct fm_error *err)
+{
+    fm_request_publish(r);
+    fm_request_finish(r, end, err);
+    (void)pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < s->n_slots; i++)
+        if (s->slots[i] == r) s->slots[i] = NULL;
+    s->stats.ends[end]++;
+    s->stats.prompt_tokens += (uint64_t)(r->n_prompt - r->cached);
+    s->stats.cached_tokens += (uint64_t)r->cached;
+    s->stats.answer_tokens += (uint64_t)r->made;
+    (void)pthread_mutex_unlock(&s->lock);
+    fm_request_drop(r);
+}
+
+static bool is_late(const struct fm_request *r)
+{
+    return r->o.seconds_max > 0 && fm_seconds() - r->t_submit > r->o.seconds_max;
+}
+
+static void end_unwanted(struct fm_scheduler *s)
+{
+    for (int i = 0; i < s->n_slots; i++) {
+        struct fm_request *r = s->slots[i];
+        if (r && atomic_load(&r->cancelled))
+            end_slot(s, r, FM_END_CANCELLED, NULL);
+        else if (r && is_late(r))
+            end_slot(s, r, FM_END_DEADLINE, NULL);
+    }
+}
+
+/* Room in the cache for n more tokens of r, or its end. */
+static bool has_room(struct fm_scheduler *s, struct fm_request *r, int n)
+{
+    struct fm_error err;
+    if (!fm_request_reserve(r, r->fed + n, &err)) return true;
+    end_slot(s, r, FM_END_FAILED, &err);
+    return false;
+}
+
+static struct plan compose(struct fm_scheduler *s)
+{
+    struct plan p = {.b = {.seqs = s->seqs, .ids = s->ids, .pos = s->pos}};
+    for (int i = 0; i < s->n_slots; i++) {
+        struct fm_request *r = s->slots[i];
+        if (!r || r->phase != FM_PHASE_ANSWER || !has_room(s, r, 1)) continue;
+        add_rows(s, &p, r, 1);
+        p.answers++;
+    }
+    int left = prompt_rows(s, p.answers);
+    const int first = s->next_prompt;
+    for (int k = 0; k < s->n_slots && left > 0; k++) {
+        struct fm_request *r = s->slots[(first + k) % s->n_slots];
+        if (!r || r->phase != FM_PHASE_PROMPT) continue;
+        const int want = r->n_prompt - r->fed, n = want < left ? want : left;
+        if (!has_room(s, r, n)) continue;
+        add_rows(s, &p, r, n);
+        left -= n;
+        p.prompt_rows += n;
+        if (n == want) s->next_prompt = (first + k + 1) % s->n_slots;
+    }
+    return p;
+}
+
+/* ---- computing ---- */
+
+/* Rows whose logits are wanted, gathered; returns how many. */
+static int gather(struct fm_scheduler *s, const struct fm_batch *b, fm_real *dst, const fm_real *hidden)
+{
+    const size_t D = (size_t)s->e->model.cfg.D;
+    int m = 0;
+    for (int i = 0; i < b->n_seqs; i++) {
+        const struct fm_seq *q = &b->seqs[i];
+        if (q->pos0 + q->n < s->of[i]->n) continue;
+        memcpy(dst + (size_t)m++ * D, hidden + (size_t)(q->row0 + q->n - 1) * D, D * sizeof *dst);
+    }
+    return m;
+}
+
+/* Every row of a prompt that wants its own probabilities; logits[n_slots, V] is the room. */
+static void echo(struct fm_scheduler *s, struct fm_request *r, const struct fm_seq *q, const fm_real *hidden)
+{
+    const struct fm_engine *e = s->e;
+    const size_t D = (size_t)e->model.cfg.D, V = (size_t)e->model.cfg.V;
+    const int group = s->n_slots < ECHO_ROWS ? s->n_slots : ECHO_ROWS;
+    for (int at = 0; at < q->n; at += group) {
+        const int n = q->n - at < group ? q->n - at : group;
+        fm_model_logits(&s->ctx_step, &e->model.w, s->logits, hidden + (size_t)(q->row0 + at) * D, n);
+        if (s->ctx_step.status) return;
+        for (int i = 0; i < n && q->pos0 + at + i + 1 < r->n_prompt; i++)
+            fm_request_echo(r, s->logits + (size_t)i * V, q->pos0 + at + i + 1);
+    }
+}
+
+static void compute(struct fm_scheduler *s, struct fm_batch *b)
+{
+    const struct fm_engine *e = s->e;
+    struct fm_ctx *c = &s->ctx_step;
+    const size_t D = (size_t)e->model.cfg.D;
+    fm_arena_reset(c->arena, 0);
+    fm_real *hidden = fm_ctx_reals(c, (size_t)b->T * D, "hidden");
+    fm_real *rows = fm_ctx_reals(c, (size_t)s->n_slots * D, "logit rows");
+    fm_model_forward(c, &e->model.cfg, &e->model.w, e->model.rope_freq, b, hidden, NULL);
+    if (c->status || c->arena->dry) return;
+    for (int i = 0; i < b->n_seqs; i++)
+        if (s->of[i]->o.echo && s->of[i]->phase == FM_PHASE_PROMPT) echo(s, s->of[i], &b->seqs[i], hidden);
+    const int m = c->status ? 0 : gather(s, b, rows, hidden);
+    if (m) fm_model_logits(c, &e->model.w, s->logits, rows, m);
+    if (!c->status && atomic_load(&s->abort_step)) fm_ctx_fail(c, FM_ERR_CANCELLED, "cancelled");
+}
+
+size_t fm_batch_bytes(const struct fm_scheduler *s)
+{
+    struct fm_arena dry;
+    struct fm_kv kv = {.row = fm_kv_row(&s->e->model.cfg)};
+    struct fm_scheduler copy = *s;
+    size_t peak = 0;
+    /* more than any real step: one sequence with all the rows, and the others with one each */
+    struct fm_batch b = {.T = s->rows_max + s->n_slots - 1, .n_seqs = s->n_slots, .seqs = s->seqs};
+    for (int i = 0; i < s->n_slots; i++) {
+        const int n = i ? 1 : s->rows_max;
+        s->seqs[i] = (struct fm_seq){.row0 = i ? s->rows_max + i - 1 : 0, .n = n, .pos0 = s->ctx - n};
+        s->seqs[i].segment_n = s->ctx;
+        s->seqs[i].kv = &kv;
+    }
+    for (int deterministic = 0; deterministic < 2; deterministic++) { /* either form of latent attention */
+        fm_arena_init_dry(&dry, "step");
+        copy.ctx_step = (struct fm_ctx){.op = &fm_ops_dry,
+                                        .arena = &dry,
+                                        .exact = s->e->plan.exact,
+                                        .deterministic = deterministic || s->e->plan.deterministic};
+        compute(&copy, &b);
+        if (dry.peak > peak) peak = dry.peak;
+    }
+    return peak;
+}
+
+/* ---- after it ---- */
+
+/* What other threads may see of the slots. */
+static void show(struct fm_scheduler *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < s->n_slots; i++) {
+        struct fm_request *r = s->slots[i];
+        if (!r) continue;
+        r->rows_shown = r->rows;
+        r->info = (struct fm_slot_info){.busy = true,
+                                        .prompt_tokens = r->n_prompt,
+                                        .done_tokens = r->fed < r->n_prompt ? r->fed : r->n_prompt,
+                                        .answer_tokens = r->made};
+    }
+    s->stats.kv_bytes = fm_kvpool_reserved(&s->e->kv);
+    if (s->prefix) {
+        const struct fm_prefix_stats p = fm_prefix_stats(s->prefix);
+        s->stats.cache_bytes = p.bytes;
+        s->stats.cache_limit = p.limit;
+        s->stats.cache_evicted = p.evicted;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+static void learn(double *mean, double x) { *mean = *mean > 0 ? 0.8 * *mean + 0.2 * x : x; }
+
+static void account(struct fm_scheduler *s, const struct plan *p, double seconds)
+{
+    if (!p->prompt_rows) learn(&s->answer_seconds, seconds);
+    if (p->prompt_rows >= ROWS_MIN) {
+        const double rest = seconds - (p->answers ? s->answer_seconds : 0);
+        if (rest > 0) learn(&s->row_seconds, rest / p->prompt_rows);
+    }
+    (void)pthread_mutex_lock(&s->lock);
+    const double share = (double)p->prompt_rows / (p->prompt_rows + p->answers);
+    s->stats.steps++;
+    s->stats.rows += (uint64_t)(p->prompt_rows + p->answers);
+    s->stats.prompt_seconds += seconds * share;
+    s->stats.answer_seconds += seconds * (1 - share);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* r's rows are in the cache; logits: of its last row, NULL while the prompt goes on. */
+static void move_on(struct fm_scheduler *s, struct fm_request *r, const float *logits)
+{
+    struct fm_error err = {0};
+    const bool was_prompt = r->phase == FM_PHASE_PROMPT;
+    r->fed += r->rows;
+    if (was_prompt && r->o.on_progress) r->o.on_progress(r->o.arg, r->fed, r->n_prompt, r->cached);
+    if (!logits) return;
+    if (was_prompt) fm_request_publish(r);
+    r->phase = FM_PHASE_ANSWER;
+    const enum fm_end end = fm_request_advance(r, logits, &err);
+    r->segment_pos0 = r->fed;
+    r->segment_n = 1;
+    if (end != FM_END_COUNT) end_slot(s, r, end, &err);
+}
+
+static void finish_step(struct fm_scheduler *s, const struct fm_batch *b)
+{
+    const size_t V = (size_t)s->e->model.cfg.V;
+    int m = 0;
+    for (int i = 0; i < b->n_seqs; i++) {
+        const bool last = b->seqs[i].pos0 + b->seqs[i].n == s->of[i]->n;
+        move_on(s, s->of[i], last ? s->logits + (size_t)m++ * V : NULL);
+    }
+}
+
+static void fail_step(struct fm_scheduler *s, const struct fm_batch *b)
+{
+    for (int i = 0; i < b->n_seqs; i++) end_slot(s, s->of[i], FM_END_FAILED, &s->ctx_step.error);
+}
+
+void fm_batch_step(struct fm_scheduler *s)
+{
+    end_unwanted(s);
+    for (int i = 0; i < s->n_slots; i++)
+        if (s->slots[i]) s->slots[i]->rows = 0;
+    struct plan p = compose(s);
+    show(s);
+    if (!p.b.T) return;
+    const double start = fm_seconds();
+    s->ctx_step.status = FM_OK;
+    s->ctx_step.cancel = &s->abort_step;
+    (void)pthread_mutex_lock(&s->e->turn);
+    compute(s, &p.b);
+    (void)pthread_mutex_unlock(&s->e->turn);
+    atomic_store(&s->abort_step, false);
+    const enum fm_status st = s->ctx_step.status;
+    if (st == FM_ERR_CANCELLED) return; /* the next step is composed without the one who left */
+    if (st) {
+        fail_step(s, &p.b);
+        return;
+    }
+    account(s, &p, fm_seconds() - start);
+    finish_step(s, &p.b);
+    show(s);
+}

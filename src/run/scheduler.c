@@ -1,0 +1,313 @@
+/* See scheduler.h and fathom_serve.h. */
+#include "run/scheduler.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+enum { SLOTS = 8, SLOTS_MAX = 256, QUEUE = 64, QUEUE_MAX = 1 << 16 };
+
+/* ---- the queue ---- */
+
+static int busy_slots(const struct fm_scheduler *s, const char *user)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_slots; i++) n += s->slots[i] && (!user || !strcmp(s->slots[i]->o.user, user));
+    return n;
+}
+
+/* The user with the fewest requests under way comes first, then who waits longest.  Called under the lock. */
+static struct fm_request *take_next(struct fm_scheduler *s)
+{
+    struct fm_request **best = NULL, *prev = NULL, *r;
+    int best_busy = SLOTS_MAX + 1;
+    for (struct fm_request **at = &s->first; *at; at = &(*at)->next) {
+        const int busy = busy_slots(s, (*at)->o.user);
+        if (busy >= best_busy) continue;
+        best = at;
+        best_busy = busy;
+    }
+    if (!best) return NULL;
+    r = *best;
+    *best = r->next;
+    for (struct fm_request *x = s->first; x; x = x->next) prev = x;
+    s->last = prev;
+    r->next = NULL;
+    s->waiting--;
+    return r;
+}
+
+static bool is_gone(const struct fm_request *r, double now)
+{
+    return atomic_load(&r->cancelled) || (r->o.seconds_max > 0 && now - r->t_submit > r->o.seconds_max);
+}
+
+/* Waiting requests that nobody wants any more end without a slot.  Returns one of them, or NULL.  Under the lock. */
+static struct fm_request *take_gone(struct fm_scheduler *s)
+{
+    const double now = fm_seconds();
+    struct fm_request *before = NULL;
+    for (struct fm_request *r = s->first; r; before = r, r = r->next) {
+        if (!is_gone(r, now)) continue;
+        *(before ? &before->next : &s->first) = r->next;
+        if (s->last == r) s->last = before;
+        s->waiting--;
+        r->next = NULL;
+        return r;
+    }
+    return NULL;
+}
+
+static void end_waiting(struct fm_scheduler *s, struct fm_request *r, enum fm_end end)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->stats.ends[end]++;
+    (void)pthread_mutex_unlock(&s->lock);
+    fm_request_finish(r, end, NULL);
+    fm_request_drop(r);
+}
+
+static void sweep(struct fm_scheduler *s)
+{
+    for (;;) {
+        (void)pthread_mutex_lock(&s->lock);
+        struct fm_request *r = take_gone(s);
+        (void)pthread_mutex_unlock(&s->lock);
+        if (!r) return;
+        end_waiting(s, r, atomic_load(&r->cancelled) ? FM_END_CANCELLED : FM_END_DEADLINE);
+    }
+}
+
+static void admit(struct fm_scheduler *s)
+{
+    for (int i = 0; i < s->n_slots; i++) {
+        if (s->slots[i]) continue;
+        (void)pthread_mutex_lock(&s->lock);
+        struct fm_request *r = take_next(s);
+        if (r) s->slots[i] = r;
+        (void)pthread_mutex_unlock(&s->lock);
+        if (!r) return;
+        r->t_start = fm_seconds();
+        fm_request_adopt(r);
+        r->phase = FM_PHASE_PROMPT;
+    }
+}
+
+/* ---- the thread ---- */
+
+static void *serve(void *arg)
+{
+    struct fm_scheduler *s = arg;
+    for (;;) {
+        (void)pthread_mutex_lock(&s->lock);
+        while (!s->stopping && !s->first && !busy_slots(s, NULL)) (void)pthread_cond_wait(&s->wake, &s->lock);
+        const bool stopping = s->stopping;
+        (void)pthread_mutex_unlock(&s->lock);
+        if (stopping) return NULL;
+        sweep(s);
+        admit(s);
+        fm_batch_step(s);
+    }
+}
+
+static void end_all(struct fm_scheduler *s)
+{
+    for (int i = 0; i < s->n_slots; i++)
+        if (s->slots && s->slots[i]) {
+            fm_request_finish(s->slots[i], FM_END_SHUTDOWN, NULL);
+            fm_request_drop(s->slots[i]);
+        }
+    while (s->first) {
+        struct fm_request *r = s->first;
+        s->first = r->next;
+        end_waiting(s, r, FM_END_SHUTDOWN);
+    }
+}
+
+/* ---- making one ---- */
+
+static uint64_t cache_limit(const struct fm_scheduler *s, const struct fm_scheduler_options *o)
+{
+    const uint64_t own = (uint64_t)s->n_slots * (uint64_t)fm_kv_blocks(s->ctx) * s->e->kv.block_bytes;
+    const uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE);
+    if (o->cache_bytes) return o->cache_bytes;
+    return own < memory / 8 ? own : memory / 8;
+}
+
+static enum fm_status check(const struct fm_engine *e, const struct fm_scheduler_options *o, struct fm_error *err)
+{
+    if (o->slots < 0 || o->slots > SLOTS_MAX)
+        return fm_fail(err, FM_ERR_USAGE, "new scheduler: %d slots: not within 0 … %d", o->slots, SLOTS_MAX);
+    if (o->queue < 0 || o->queue > QUEUE_MAX)
+        return fm_fail(err, FM_ERR_USAGE, "new scheduler: a queue of %d: not within 0 … %d", o->queue, QUEUE_MAX);
+    if (o->ctx < 0 || o->ctx > e->plan.ctx)
+        return fm_fail(err, FM_ERR_USAGE, "new scheduler: context of %d tokens: the engine allows 1 to %d", o->ctx,
+                       e->plan.ctx);
+    return FM_OK;
+}
+
+static enum fm_status make_rooms(struct fm_scheduler *s, struct fm_error *err)
+{
+    const size_t n = (size_t)s->n_slots, V = (size_t)s->e->model.cfg.V, rows = (size_t)s->rows_max;
+    s->slots = fm_calloc(n, sizeof(struct fm_request *));
+    s->of = fm_calloc(n, sizeof(struct fm_request *));
+    s->seqs = fm_calloc(n, sizeof *s->seqs);
+    s->logits = fm_malloc(n * V * sizeof *s->logits);
+    s->work = fm_malloc(V * sizeof *s->work);
+    s->seen = fm_calloc(V, sizeof *s->seen);
+    s->ids = fm_calloc(rows, sizeof *s->ids);
+    s->pos = fm_calloc(rows, sizeof *s->pos);
+    if (!s->slots || !s->of || !s->seqs || !s->logits || !s->work || !s->seen || !s->ids || !s->pos)
+        return fm_fail_memory(err, "a scheduler", (n + 3) * V * sizeof *s->logits);
+    FM_TRY(fm_arena_init(&s->arena, "batch", fm_batch_bytes(s), err));
+    s->ctx_step = s->e->ctx;
+    s->ctx_step.arena = &s->arena;
+    return FM_OK;
+}
+
+static void release(struct fm_scheduler *s)
+{
+    fm_prefix_free(s->prefix);
+    fm_arena_release(&s->arena);
+    fm_free(s->slots);
+    fm_free(s->of);
+    fm_free(s->seqs);
+    fm_free(s->logits);
+    fm_free(s->work);
+    fm_free(s->seen);
+    fm_free(s->ids);
+    fm_free(s->pos);
+    fm_free(s);
+}
+
+enum fm_status fm_scheduler_new(struct fm_engine *e, const struct fm_scheduler_options *o, struct fm_scheduler **out,
+                                struct fm_error *err)
+{
+    FM_TRY(check(e, o, err));
+    struct fm_scheduler *s = fm_calloc(1, sizeof *s);
+    if (!s) return fm_fail_memory(err, "a scheduler", sizeof *s);
+    enum fm_status st;
+    s->e = e;
+    s->n_slots = o->slots ? o->slots : SLOTS;
+    s->queue_max = o->queue ? o->queue : QUEUE;
+    s->ctx = o->ctx ? o->ctx : e->plan.ctx;
+    s->rows_max = e->plan.chunk > s->n_slots ? e->plan.chunk : s->n_slots;
+    FM_GOTO(make_rooms(s, err));
+    if (!o->no_cache) FM_GOTO(fm_prefix_new(&e->kv, cache_limit(s, o), &s->prefix, err));
+    if (pthread_mutex_init(&s->lock, NULL)) FM_GOTO(fm_fail_memory(err, "a lock", sizeof s->lock));
+    if (pthread_cond_init(&s->wake, NULL) || pthread_create(&s->thread, NULL, serve, s)) {
+        (void)pthread_mutex_destroy(&s->lock);
+        FM_GOTO(fm_fail(err, FM_ERR_MEMORY, "new scheduler: its thread: the system gives none"));
+    }
+    *out = s;
+    return FM_OK;
+out:
+    release(s);
+    return st;
+}
+
+void fm_scheduler_free(struct fm_scheduler *s)
+{
+    if (!s) return;
+    (void)pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    atomic_store(&s->abort_step, true);
+    (void)pthread_cond_signal(&s->wake);
+    (void)pthread_mutex_unlock(&s->lock);
+    (void)pthread_join(s->thread, NULL);
+    end_all(s);
+    (void)pthread_cond_destroy(&s->wake);
+    (void)pthread_mutex_destroy(&s->lock);
+    release(s);
+}
+
+/* ---- for the callers ---- */
+
+enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_request_options *o, struct fm_request **out,
+                                   bool *busy, struct fm_error *err)
+{
+    struct fm_request *r;
+    if (busy) *busy = false;
+    FM_TRY(fm_request_new(s, o, &r, err));
+    enum fm_status st = FM_OK;
+    (void)pthread_mutex_lock(&s->lock);
+    const bool full = s->waiting >= s->queue_max, leaving = s->stopping || s->draining;
+    if (leaving)
+        st = fm_fail(err, FM_ERR_FAILED, "request: the scheduler: it is shutting down");
+    else if (full)
+        st = fm_fail(err, FM_ERR_FAILED, "request: the queue: %d requests wait already", s->waiting);
+    if (st) {
+        s->stats.refused++;
+    } else {
+        atomic_fetch_add(&r->holds, 1);
+        *(s->last ? &s->last->next : &s->first) = r;
+        s->last = r;
+        s->waiting++;
+        s->stats.requests++;
+        (void)pthread_cond_signal(&s->wake);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    if (st) {
+        if (busy) *busy = full && !leaving;
+        fm_request_drop(r);
+        return st;
+    }
+    *out = r;
+    return FM_OK;
+}
+
+/* Half of the step or more is his: then the others lose less by doing theirs again than by waiting. */
+static bool fills_the_step(const struct fm_scheduler *s, const struct fm_request *r)
+{
+    int rows = 0;
+    for (int i = 0; i < s->n_slots; i++) rows += s->slots[i] && s->slots[i] != r ? s->slots[i]->rows_shown : 0;
+    return r->rows_shown >= rows;
+}
+
+void fm_request_cancel(struct fm_request *r)
+{
+    struct fm_scheduler *s = r->s;
+    (void)pthread_mutex_lock(&s->lock);
+    atomic_store(&r->cancelled, true);
+    for (int i = 0; i < s->n_slots; i++)
+        if (s->slots[i] == r && fills_the_step(s, r)) atomic_store(&s->abort_step, true);
+    (void)pthread_cond_signal(&s->wake);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+bool fm_scheduler_drain(struct fm_scheduler *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->draining = true;
+    const bool idle = !s->first && !busy_slots(s, NULL);
+    (void)pthread_mutex_unlock(&s->lock);
+    return idle;
+}
+
+void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    *out = s->stats;
+    out->slots = s->n_slots;
+    out->ctx = s->ctx;
+    out->busy = busy_slots(s, NULL);
+    out->waiting = s->waiting;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void fm_scheduler_slot(struct fm_scheduler *s, int i, struct fm_slot_info *out)
+{
+    *out = (struct fm_slot_info){0};
+    if (i < 0 || i >= s->n_slots) return;
+    (void)pthread_mutex_lock(&s->lock);
+    const struct fm_request *r = s->slots[i];
+    if (r) {
+        *out = r->info;
+        out->busy = true;
+        out->prompt_tokens = r->n_prompt;
+        out->seconds = fm_seconds() - r->t_submit;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
