@@ -2,9 +2,9 @@
 #ifndef FM_TEXT_CHAT_IMPL_H
 #define FM_TEXT_CHAT_IMPL_H
 
+#include "base/pyjson.h"
 #include "text/chat.h"
 #include "text/parse.h"
-#include "text/pyjson.h"
 
 enum fm_role { FM_SYSTEM, FM_DEVELOPER, FM_USER, FM_ASSISTANT, FM_TOOL, FM_REMINDER, FM_ROLE_COUNT };
 

@@ -9,7 +9,7 @@
 #ifndef FM_TEXT_PARSE_H
 #define FM_TEXT_PARSE_H
 
-#include "text/pyjson.h"
+#include "base/pyjson.h"
 
 enum fm_calls {
     FM_CALLS_NONE,

@@ -5,8 +5,8 @@
  * jansson serves our own files; it can neither keep a number's text nor hold one of 20 digits.  Strict RFC 8259 in
  * UTF-8: no NaN, no lone surrogates.  Of a key that comes twice the last value is taken, at the first one's place, as
  * Python's dict does. */
-#ifndef FM_TEXT_PYJSON_H
-#define FM_TEXT_PYJSON_H
+#ifndef FM_BASE_PYJSON_H
+#define FM_BASE_PYJSON_H
 
 #include "base/str.h"
 

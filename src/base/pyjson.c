@@ -1,5 +1,5 @@
 /* See pyjson.h. */
-#include "text/pyjson.h"
+#include "base/pyjson.h"
 
 #include <stdlib.h>
 #include <string.h>
