@@ -7,7 +7,7 @@ PREFIX  ?= /usr/local
 VERSION := 0.1.0
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-PKGS    := jansson libpcre2-8 libutf8proc libedit libzstd
+PKGS    := jansson libpcre2-8 libutf8proc libedit libzstd libmicrohttpd
 PKGCF   := $(shell pkg-config --cflags $(PKGS))
 PKGLIB  := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
 
@@ -30,7 +30,7 @@ ISA_avx2 := -mavx2 -mfma -mf16c
 isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/quant/*.c src/kernel/*.c src/kernel/scalar/*.c src/file/*.c \
-             src/op/*.c src/op/ref/*.c src/op/cpu/*.c src/nn/*.c src/model/*.c src/text/*.c src/run/*.c src/train/*.c))
+             src/op/*.c src/op/ref/*.c src/op/cpu/*.c src/nn/*.c src/model/*.c src/text/*.c src/run/*.c src/train/*.c src/server/*.c))
 ifneq ($(filter x86_64 i686,$(shell $(CC) -dumpmachine | cut -d- -f1)),)
 LIB_SRC += $(sort $(wildcard src/kernel/x86/*.c))
 endif
@@ -111,7 +111,7 @@ pkg-config: $(BUILD)/fathom.pc
 $(BUILD)/fathom.pc: fathom.pc.in FORCE
 	@mkdir -p $(@D)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(VERSION)|; s|@PKGS@|jansson libpcre2-8 libutf8proc libzstd|' $< > $@
+	    -e 's|@VERSION@|$(VERSION)|; s|@PKGS@|jansson libpcre2-8 libutf8proc libzstd libmicrohttpd|' $< > $@
 
 install: all pkg-config
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)

@@ -204,6 +204,9 @@ const char *fm_chat_format_name(const struct fm_chat *c); /* NULL: continues tex
 /* The i-th name, NULL behind the last: "deepseek-v4", "qwen3", … */
 const char *fm_chat_format_at(int i);
 
+/* Whether answers in the format may begin with reasoning; false for a format that is not known. */
+bool fm_chat_format_thinks(const char *format);
+
 /* The prompt of messages[n], JSON as the command line's `chat-encode` takes it.  thinking: as if the messages asked for
  * it.  *text: n_text bytes plus a NUL, free with fm_text_free.  An unknown format is FM_ERR_USAGE, messages that are
  * malformed or that the format cannot express FM_ERR_INPUT. */

@@ -81,6 +81,8 @@ struct fm_request_options {
     const char *user;   /* copied; NULL: "". Whose turn it is, and whose cache          */
     double seconds_max; /* 0: no limit                                                  */
     /* From the scheduler's thread; must return at once and must not call the scheduler.  text: as fm_generation.on_text. */
+    void (*on_accept)(void *arg,
+                      struct fm_request *r); /* NULL, or within submit, when it is sure to be served: the first */
     void (*on_text)(void *arg, const char *text, size_t n);
     void (*on_token)(void *arg, const struct fm_token_event *t);     /* NULL, or before the text of that token */
     void (*on_progress)(void *arg, int done, int total, int cached); /* NULL, or after each part of the prompt */
@@ -112,6 +114,29 @@ struct fm_slot_info {
     double seconds;                                /* since it was submitted */
 };
 void fm_scheduler_slot(struct fm_scheduler *s, int i, struct fm_slot_info *out);
+
+/* ---- the server ---- */
+
+struct fm_serve_options {
+    const char *host;        /* NULL: 127.0.0.1                                           */
+    int port;                /* 0: any that is free                                       */
+    const char *name;        /* the model's name for clients; NULL: from the file         */
+    const char *const *keys; /* accepted as bearer token or x-api-key; none: no key needed */
+    int n_keys;
+    const char *const *origins; /* allowed beside this machine's own, "https://example.org"; "*" any */
+    int n_origins;
+    bool strict_model;  /* an unknown model name is an error                      */
+    int connections;    /* at once; 0: 4096                                       */
+    double seconds_max; /* of one request; 0: no limit                            */
+    int drain_seconds;  /* after a stop, for answers under way; 0: 30             */
+    struct fm_scheduler_options scheduler;
+    const volatile int *stop; /* raised by a signal handler: 1 drain, 2 at once   */
+    void (*on_ready)(void *arg, const char *host, int port);
+    void (*on_request)(void *arg, const char *line); /* one line per answered request, no prompt text; NULL: none */
+    void *arg;
+};
+/* Serve e until stopped.  An address other than this machine's own needs keys: FM_ERR_USAGE. */
+enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, struct fm_error *err) FM_MUST_USE;
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -12,6 +12,7 @@ library libpcre2-8 libpcre2-dev
 library libutf8proc libutf8proc-dev
 library libedit libedit-dev
 library libzstd libzstd-dev
+library libmicrohttpd libmicrohttpd-dev
 library libcurl libcurl4-openssl-dev
 library libcrypto libssl-dev
 command gnuplot gnuplot-nox

@@ -41,7 +41,7 @@ static void on_stop_signal(int number)
     if (sig.mode == MODE_IDLE || (sig.mode != MODE_PROMPT && sig.count >= 3)) _exit(130);
     if (number != SIGINT || (again && sig.mode == MODE_BUSY)) sig.leaving = 1;
     sig.pending = 1;
-    sig.flag = 1;
+    sig.flag = (int)sig.count;
     if (sig.mode == MODE_BUSY) sig.cancel(sig.arg);
     if (sig.mode == MODE_PROMPT) wake_prompt(number == SIGINT ? 'i' : 'l');
     errno = saved;

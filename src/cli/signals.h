@@ -20,7 +20,7 @@ void fm_signals_prompt_done(void);
 
 bool fm_signals_leaving(void); /* the user wants out */
 
-/* For training: *flag becomes 1 at the first signal; the third leaves at once. */
+/* For long jobs: *flag counts signals; the third leaves at once. */
 const volatile int *fm_signals_flag(void);
 
 #endif

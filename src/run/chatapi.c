@@ -1,4 +1,4 @@
-/* The public functions of chat formats: text/chat.h, text/parse.h and text/pyjson.h with plain C types. */
+/* The public functions of chat formats: text/chat.h, text/parse.h and base/pyjson.h with plain C types. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -17,6 +17,13 @@ static enum fm_status find(const char *name, const struct fm_chat_format **out, 
     (void)fm_fail(err, FM_ERR_USAGE, "chat format '%.40s': not known: see the list", name);
     fm_hint(err, "--format help lists them");
     return FM_ERR_USAGE;
+}
+
+bool fm_chat_format_thinks(const char *format)
+{
+    const struct fm_chat_format *f = fm_chat_find(format);
+    bool opened;
+    return f && fm_chat_reasons(f, &opened);
 }
 
 /* ---- encoding ---- */

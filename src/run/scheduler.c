@@ -238,16 +238,10 @@ enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_reque
         st = fm_fail(err, FM_ERR_FAILED, "request: the scheduler: it is shutting down");
     else if (full)
         st = fm_fail(err, FM_ERR_FAILED, "request: the queue: %d requests wait already", s->waiting);
-    if (st) {
+    if (st)
         s->stats.refused++;
-    } else {
-        atomic_fetch_add(&r->holds, 1);
-        *(s->last ? &s->last->next : &s->first) = r;
-        s->last = r;
-        s->waiting++;
-        s->stats.requests++;
-        (void)pthread_cond_signal(&s->wake);
-    }
+    else
+        s->waiting++; /* its place is sure */
     (void)pthread_mutex_unlock(&s->lock);
     if (st) {
         if (busy) *busy = full && !leaving;
@@ -255,6 +249,14 @@ enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_reque
         return st;
     }
     *out = r;
+    if (o->on_accept) o->on_accept(o->arg, r);
+    (void)pthread_mutex_lock(&s->lock);
+    atomic_fetch_add(&r->holds, 1);
+    *(s->last ? &s->last->next : &s->first) = r;
+    s->last = r;
+    s->stats.requests++;
+    (void)pthread_cond_signal(&s->wake);
+    (void)pthread_mutex_unlock(&s->lock);
     return FM_OK;
 }
 

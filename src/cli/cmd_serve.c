@@ -1,0 +1,99 @@
+/* fathom serve: the model behind HTTP. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/str.h"
+#include "cli/setup.h"
+#include "cli/signals.h"
+#include "cli/term.h"
+#include "fathom_serve.h"
+
+struct settings {
+    struct fm_setup setup;
+    struct fm_serve_options serve;
+    struct fm_opt_list keys, origins;
+    const char *key_file;
+    double cache_gb;
+};
+
+#define AT(field) offsetof(struct settings, field)
+
+static const struct fm_opt serve_rows[] = {
+    {0, "host", FM_OPT_TEXT, AT(serve.host), 0, 0, "ADDRESS", "where to listen (default: 127.0.0.1)"},
+    {0, "port", FM_OPT_INT, AT(serve.port), 0, 65535, "N", "(default: 8080); 0: any that is free"},
+    {0, "api-key", FM_OPT_LIST, AT(keys), 0, 0, "KEY", "who knows it may ask; may be repeated (default: no key)"},
+    {0, "api-key-file", FM_OPT_TEXT, AT(key_file), 0, 0, "FILE", "keys, one a line"},
+    {0, "origin", FM_OPT_LIST, AT(origins), 0, 0, "URL",
+     "web pages that may ask, beside this machine's; may be repeated"},
+    {0, "served-model-name", FM_OPT_TEXT, AT(serve.name), 0, 0, "NAME", "what clients see (default: from the file)"},
+    {0, "strict-model", FM_OPT_FLAG, AT(serve.strict_model), 0, 0, NULL, "refuse requests for another model name"},
+    {0, "slots", FM_OPT_INT, AT(serve.scheduler.slots), 1, 256, "N", "requests computed together (default: 8)"},
+    {0, "queue", FM_OPT_INT, AT(serve.scheduler.queue), 1, 65536, "N", "requests that may wait (default: 64)"},
+    {0, "cache-gb", FM_OPT_DOUBLE, AT(cache_gb), 0, 1e6, "X", "memory for prefixes of earlier requests; 0: none"},
+    {0, "request-seconds", FM_OPT_DOUBLE, AT(serve.seconds_max), 0, 1e7, "X",
+     "longest time for one request (default: any)"},
+    {0, "connections", FM_OPT_INT, AT(serve.connections), 1, 65536, "N", "open at once (default: 4096)"},
+    {0},
+};
+
+static void ready(void *arg, const char *host, int port)
+{
+    struct settings *s = arg;
+    (void)s;
+    fm_note("listening on http://%s%s%s:%d/v1", strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "", port);
+}
+
+/* Keys of a file, a line each; # begins a comment.  The texts point into b. */
+static enum fm_status read_keys(struct settings *s, struct fm_buf *b, const char ***keys, struct fm_error *err)
+{
+    size_t n = (size_t)s->keys.n, lines = 1;
+    if (s->key_file) FM_TRY(fm_buf_read_file(b, s->key_file, 1 << 20, err));
+    for (size_t i = 0; i < b->len; i++) lines += b->data[i] == '\n';
+    const char **list = fm_calloc(n + lines, sizeof *list);
+    if (!list) return fm_fail_memory(err, "keys", (n + lines) * sizeof *list);
+    for (int i = 0; i < s->keys.n; i++) list[i] = s->keys.v[i];
+    for (char *rest = b->data, *line; rest && (line = strsep(&rest, "\r\n"));)
+        if (*line && *line != '#') list[n++] = line;
+    s->serve.keys = *keys = list;
+    s->serve.n_keys = (int)n;
+    if (!s->key_file || n > (size_t)s->keys.n) return FM_OK;
+    return fm_fail(err, FM_ERR_INPUT, "read keys: %s: it holds none", s->key_file);
+}
+
+static enum fm_status serve(struct settings *s, struct fm_error *err)
+{
+    struct fm_engine *e = NULL;
+    struct fm_buf file = {0};
+    const char **keys = NULL;
+    enum fm_status st = read_keys(s, &file, &keys, err);
+    if (!st) st = fm_setup_open(&s->setup, &e, err);
+    s->serve.origins = s->origins.v;
+    s->serve.n_origins = s->origins.n;
+    s->serve.scheduler.no_cache = s->cache_gb == 0;
+    if (s->cache_gb > 0) s->serve.scheduler.cache_bytes = (uint64_t)(s->cache_gb * 1e9);
+    s->serve.stop = fm_signals_flag();
+    s->serve.on_ready = ready;
+    s->serve.arg = s;
+    if (!st) st = fm_serve(e, &s->serve, err);
+    fm_engine_close(e);
+    fm_free(keys);
+    fm_buf_release(&file);
+    return st;
+}
+
+enum fm_status fm_cmd_serve(struct fm_cli *cli, struct fm_error *err)
+{
+    struct settings s = {.serve = {.port = 8080}, .cache_gb = -1};
+    const struct fm_opt_set sets[] = {
+        {fm_model_row, &s.setup}, {serve_rows, &s}, {fm_engine_rows, &s.setup}, {fm_log_rows, &s.setup}, {0}};
+    struct fm_words words;
+    FM_TRY(fm_opt_parse(cli, sets, &words, err));
+    if (cli->done) return FM_OK;
+    FM_TRY(fm_setup_streams(&s.setup, err));
+    FM_TRY(fm_words_expect(cli, &words, 0, 1, "MODEL", err));
+    FM_TRY(words.n ? fm_setup_model_word(&s.setup, &words, err) : fm_setup_model(&s.setup, err));
+    fm_signals_init();
+    return serve(&s, err);
+}

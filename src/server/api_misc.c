@@ -1,0 +1,231 @@
+/* What stands around the model: who it is, how it fares, its tokens and its prompt (api-and-ux.md §1.9, §2.5). */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/ask.h"
+
+void fm_api_models(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_buf b = {0};
+    fm_buf_str(&b, "{\"object\":\"list\",\"data\":[{\"id\":");
+    fm_put_str(&b, s->name);
+    fm_buf_printf(
+        &b, ",\"object\":\"model\",\"type\":\"model\",\"created\":%lld,\"owned_by\":\"fathom\",\"name\":", s->started);
+    fm_put_str(&b, s->name);
+    fm_buf_str(&b, ",\"display_name\":");
+    fm_put_str(&b, s->name);
+    struct fm_scheduler_stats st;
+    fm_scheduler_stats(s->scheduler, &st);
+    fm_buf_printf(&b,
+                  ",\"context_window\":%d,\"context_length\":%d,\"max_model_len\":%d,\"max_output_tokens\":%d,"
+                  "\"input_modalities\":[\"text\"],\"output_modalities\":[\"text\"]}],\"has_more\":false}",
+                  st.ctx, st.ctx, st.ctx, st.ctx);
+    fm_reply_json(r, 200, &b);
+}
+
+/* A constant that keeps the balance displays of DeepSeek's clients quiet. */
+void fm_api_balance(struct fm_server *s, struct fm_web_request *r)
+{
+    static const char body[] =
+        "{\"is_available\":true,\"balance_infos\":[{\"currency\":\"USD\",\"total_balance\":\"0.00\","
+        "\"granted_balance\":\"0.00\",\"topped_up_balance\":\"0.00\"}]}";
+    (void)s;
+    fm_web_reply(r, 200, "application/json", body, sizeof body - 1);
+}
+
+void fm_api_health(struct fm_server *s, struct fm_web_request *r)
+{
+    (void)s;
+    fm_web_reply(r, 200, "application/json", "{\"status\":\"ok\"}", 15);
+}
+
+/* {"content": TEXT, "add_special": false, "parse_special": true, "with_pieces": false} → {"tokens": […]} */
+void fm_api_tokenize(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_ask a = {0};
+    bool bos = false, special = true, pieces = false;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    struct fm_error err;
+    const struct fm_py *text;
+    if (fm_ask_parse(&a, r) && fm_ask_bool(&a, "add_special", &bos) && fm_ask_bool(&a, "parse_special", &special) &&
+        fm_ask_bool(&a, "with_pieces", &pieces)) {
+        text = fm_py_get(a.body, "content");
+        if (!text || text->kind != FM_PY_STRING)
+            (void)fm_fault_set(&a.fault, 400, "content", "content is missing or not a string");
+        else if (fm_text_encode(s->tok, text->text.s, text->text.n,
+                                (special ? FM_TEXT_SPECIAL : 0u) | (bos && fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0u),
+                                &ids, &n, &err))
+            (void)fm_fault_of(&a.fault, &err);
+    }
+    if (a.fault.status) {
+        fm_openai_fault(r, &a.fault);
+    } else {
+        struct fm_buf b = {0};
+        fm_buf_str(&b, "{\"tokens\":[");
+        for (size_t i = 0; i < n; i++) {
+            char *piece = NULL;
+            size_t len = 0;
+            if (i) fm_buf_char(&b, ',');
+            if (!pieces) {
+                fm_buf_printf(&b, "%d", (int)ids[i]);
+                continue;
+            }
+            fm_buf_printf(&b, "{\"id\":%d,\"piece\":", (int)ids[i]);
+            if (!fm_text_decode(s->tok, &ids[i], 1, &piece, &len, NULL) && fm_utf8_valid(piece, len)) {
+                fm_put_text(&b, piece, len);
+            } else { /* half a character: its bytes */
+                fm_buf_char(&b, '[');
+                for (size_t k = 0; k < len; k++) fm_buf_printf(&b, "%s%d", k ? "," : "", (unsigned char)piece[k]);
+                fm_buf_char(&b, ']');
+            }
+            fm_buf_char(&b, '}');
+            fm_text_free(piece);
+        }
+        fm_buf_str(&b, "]}");
+        fm_reply_json(r, 200, &b);
+    }
+    fm_text_free(ids);
+    fm_ask_release(&a);
+}
+
+/* {"tokens": […]} → {"content": TEXT}; bytes that are no UTF-8 become U+FFFD */
+void fm_api_detokenize(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_ask a = {0};
+    struct fm_error err;
+    char *text = NULL;
+    size_t n = 0;
+    if (fm_ask_parse(&a, r)) {
+        const struct fm_py *ids = fm_py_get(a.body, "tokens");
+        if (!ids || ids->kind != FM_PY_ARRAY || (ids->n && ids->first->kind != FM_PY_NUMBER))
+            (void)fm_fault_set(&a.fault, 400, "tokens", "tokens is missing or no list of token ids");
+        else if (ids->n && fm_ask_ids(&a, s, ids, "tokens") && fm_text_decode(s->tok, a.ids, a.n_ids, &text, &n, &err))
+            (void)fm_fault_of(&a.fault, &err);
+    }
+    if (a.fault.status) {
+        fm_openai_fault(r, &a.fault);
+    } else {
+        struct fm_buf b = {0}, valid = {0};
+        for (size_t i = 0; i < n;) {
+            int used;
+            const int32_t c = fm_utf8_decode(text + i, n - i, &used);
+            fm_buf_utf8(&valid, c < 0 ? 0xFFFD : (uint32_t)c);
+            i += (size_t)used;
+        }
+        fm_buf_str(&b, "{\"content\":");
+        fm_put_text(&b, valid.data ? valid.data : "", valid.len);
+        fm_buf_char(&b, '}');
+        b.failed |= valid.failed;
+        fm_buf_release(&valid);
+        fm_reply_json(r, 200, &b);
+    }
+    fm_text_free(text);
+    fm_ask_release(&a);
+}
+
+/* Messages in chat-encode's shape → {"prompt": TEXT} */
+void fm_api_template(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_ask a = {0};
+    struct fm_error err;
+    char *text = NULL;
+    size_t n = 0, n_body;
+    const char *body = fm_web_body(r, &n_body);
+    if (fm_ask_parse(&a, r) && fm_chat_format_encode(s->format, body, n_body, false, &text, &n, &err))
+        (void)fm_fault_of(&a.fault, &err);
+    if (a.fault.status) {
+        fm_openai_fault(r, &a.fault);
+    } else {
+        struct fm_buf b = {0};
+        fm_buf_str(&b, "{\"prompt\":");
+        fm_put_text(&b, text, n);
+        fm_buf_char(&b, '}');
+        fm_reply_json(r, 200, &b);
+    }
+    fm_text_free(text);
+    fm_ask_release(&a);
+}
+
+void fm_api_props(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_scheduler_stats st;
+    struct fm_buf b = {0};
+    fm_scheduler_stats(s->scheduler, &st);
+    fm_buf_printf(&b, "{\"total_slots\":%d,\"n_ctx\":%d,\"model\":", st.slots, st.ctx);
+    fm_put_str(&b, s->name);
+    fm_buf_str(&b, ",\"architecture\":");
+    fm_put_str(&b, s->info->family);
+    fm_buf_str(&b, ",\"format\":");
+    fm_put_str(&b, s->info->format);
+    fm_buf_str(&b, ",\"chat_format\":");
+    fm_put_str(&b, s->format);
+    fm_buf_printf(&b, ",\"thinking\":%s,\"modalities\":{\"vision\":false,\"audio\":false},\"build_info\":\"fathom\"}",
+                  s->thinks ? "true" : "false");
+    fm_reply_json(r, 200, &b);
+}
+
+void fm_api_slots(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_scheduler_stats st;
+    struct fm_buf b = {0};
+    fm_scheduler_stats(s->scheduler, &st);
+    fm_buf_char(&b, '[');
+    for (int i = 0; i < st.slots; i++) {
+        struct fm_slot_info x;
+        fm_scheduler_slot(s->scheduler, i, &x);
+        fm_buf_printf(&b,
+                      "%s{\"id\":%d,\"n_ctx\":%d,\"is_processing\":%s,\"prompt_tokens\":%d,\"prompt_done\":%d,"
+                      "\"answer_tokens\":%d,\"seconds\":%.3f}",
+                      i ? "," : "", i, st.ctx, x.busy ? "true" : "false", x.prompt_tokens, x.done_tokens,
+                      x.answer_tokens, x.seconds);
+    }
+    fm_buf_char(&b, ']');
+    fm_reply_json(r, 200, &b);
+}
+
+/* Prometheus text format 0.0.4. */
+void fm_api_metrics(struct fm_server *s, struct fm_web_request *r)
+{
+    static const char *const ends[FM_END_COUNT] = {"stop", "length", "cancelled", "deadline", "failed", "shutdown"};
+    struct fm_scheduler_stats st;
+    struct fm_buf b = {0};
+    fm_scheduler_stats(s->scheduler, &st);
+    const struct {
+        const char *name, *type, *help;
+        double value;
+    } rows[] = {
+        {"fathom_http_requests_total", "counter", "HTTP requests", (double)atomic_load(&s->requests)},
+        {"fathom_http_requests_open", "gauge", "HTTP requests not answered to their end", fm_web_active(s->http)},
+        {"fathom_requests_total", "counter", "generations accepted", (double)st.requests},
+        {"fathom_requests_refused_total", "counter", "generations refused because the queue was full",
+         (double)st.refused},
+        {"fathom_requests_running", "gauge", "requests with a slot", st.busy},
+        {"fathom_requests_waiting", "gauge", "requests in the queue", st.waiting},
+        {"fathom_slots", "gauge", "requests that can run together", st.slots},
+        {"fathom_prompt_tokens_total", "counter", "prompt tokens computed", (double)st.prompt_tokens},
+        {"fathom_cached_tokens_total", "counter", "prompt tokens found in the cache", (double)st.cached_tokens},
+        {"fathom_answer_tokens_total", "counter", "tokens generated", (double)st.answer_tokens},
+        {"fathom_prompt_seconds_total", "counter", "time computing prompts", st.prompt_seconds},
+        {"fathom_answer_seconds_total", "counter", "time computing answers", st.answer_seconds},
+        {"fathom_steps_total", "counter", "forward passes", (double)st.steps},
+        {"fathom_rows_total", "counter", "rows of all forward passes", (double)st.rows},
+        {"fathom_kv_bytes", "gauge", "memory reserved for keys and values", (double)st.kv_bytes},
+        {"fathom_prefix_cache_bytes", "gauge", "of it held by the prefix cache", (double)st.cache_bytes},
+        {"fathom_prefix_cache_limit_bytes", "gauge", "what the prefix cache may hold", (double)st.cache_limit},
+        {"fathom_prefix_cache_evicted_total", "counter", "blocks dropped from the prefix cache",
+         (double)st.cache_evicted},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        fm_buf_printf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", rows[i].name, rows[i].help, rows[i].name,
+                      rows[i].type, rows[i].name, rows[i].value);
+    fm_buf_str(&b, "# HELP fathom_requests_ended_total generations by how they ended\n"
+                   "# TYPE fathom_requests_ended_total counter\n");
+    for (int i = 0; i < FM_END_COUNT; i++)
+        fm_buf_printf(&b, "fathom_requests_ended_total{reason=\"%s\"} %llu\n", ends[i], (unsigned long long)st.ends[i]);
+    if (b.failed)
+        fm_web_reply(r, 503, "text/plain", "memory is short\n", 16);
+    else
+        fm_web_reply(r, 200, "text/plain; version=0.0.4", b.data, b.len);
+    fm_buf_release(&b);
+}

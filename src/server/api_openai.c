@@ -1,0 +1,492 @@
+/* POST chat/completions and completions: OpenAI's shape as DeepSeek's platform uses it (api-and-ux.md §1.2, §1.3, §1.6).
+ *
+ *   data: {… "delta":{"role":"assistant","content":""}}      one chunk per piece of text
+ *   data: {… "delta":{"content":"Hello"}}
+ *   data: {… "delta":{"content":""},"finish_reason":"stop","usage":{…}}
+ *   data: [DONE]
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/reply.h"
+
+/* ---- faults ---- */
+
+static void write_fault(struct fm_buf *b, const struct fm_fault *f)
+{
+    fm_buf_str(b, "{\"error\":{\"message\":");
+    fm_put_str(b, f->message);
+    fm_buf_str(b, ",\"type\":");
+    fm_put_str(b, f->status >= 500 ? "server_error" : f->status == 429 ? "rate_limit_error" : f->code);
+    fm_buf_str(b, ",\"param\":");
+    *f->param ? fm_put_str(b, f->param) : fm_buf_str(b, "null");
+    fm_buf_str(b, ",\"code\":");
+    fm_put_str(b, f->code);
+    fm_buf_str(b, "}}");
+}
+
+void fm_openai_fault(struct fm_web_request *r, const struct fm_fault *f)
+{
+    struct fm_buf b = {0};
+    write_fault(&b, f);
+    fm_reply_json(r, f->status, &b);
+}
+
+static void fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
+{
+    const bool sse = p->ask.stream;
+    if (sse) fm_buf_str(&p->out, "data: ");
+    write_fault(&p->out, f);
+    if (sse) fm_buf_str(&p->out, "\n\ndata: [DONE]\n\n");
+}
+
+/* ---- shared members ---- */
+
+static void head(struct fm_reply *p, const char *object)
+{
+    struct fm_buf *b = &p->out;
+    fm_buf_str(b, "{\"id\":");
+    fm_put_str(b, p->id);
+    fm_buf_printf(b, ",\"object\":\"%s\",\"created\":%lld,\"model\":", object, p->created);
+    fm_put_str(b, p->s->name);
+    fm_buf_printf(b, ",\"system_fingerprint\":\"%s\"", p->s->fingerprint);
+}
+
+static void usage(struct fm_reply *p)
+{
+    const struct fm_request_result *r = &p->result;
+    fm_buf_printf(&p->out,
+                  "\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
+                  "\"prompt_cache_hit_tokens\":%d,\"prompt_cache_miss_tokens\":%d,"
+                  "\"prompt_tokens_details\":{\"cached_tokens\":%d}",
+                  r->prompt_tokens, r->answer_tokens, r->prompt_tokens + r->answer_tokens, r->cached_tokens,
+                  r->prompt_tokens - r->cached_tokens, r->cached_tokens);
+    if (p->reasoning.len) {
+        /* tokens are not told apart as they come: the share of the text */
+        const double share = (double)p->reasoning.len / (double)(p->reasoning.len + p->content.len);
+        fm_buf_printf(&p->out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}",
+                      (int)(share * r->answer_tokens));
+    }
+    fm_buf_char(&p->out, '}');
+}
+
+/* One token's bytes as text, as the client sees them. */
+static void token_text(struct fm_reply *p, int32_t id, struct fm_buf *text)
+{
+    char *s = NULL;
+    size_t n = 0;
+    fm_buf_clear(text);
+    if (fm_text_decode(p->s->tok, &id, 1, &s, &n, NULL)) return;
+    fm_buf_add(text, s, n);
+    fm_text_free(s);
+}
+
+/* "token":…,"logprob":…,"bytes":[…] */
+static void chat_token(struct fm_reply *p, const struct fm_token_prob *t)
+{
+    struct fm_buf text = {0}, *b = &p->out;
+    token_text(p, t->id, &text);
+    fm_buf_str(b, "\"token\":");
+    fm_utf8_valid(text.data ? text.data : "", text.len) ? fm_put_text(b, text.data ? text.data : "", text.len)
+                                                        : fm_buf_str(b, "\"\xEF\xBF\xBD\"");
+    fm_buf_printf(b, ",\"logprob\":%.6g,\"bytes\":[", (double)t->logprob);
+    for (size_t i = 0; i < text.len; i++) fm_buf_printf(b, "%s%d", i ? "," : "", (unsigned char)text.data[i]);
+    fm_buf_char(b, ']');
+    fm_buf_release(&text);
+}
+
+static void chat_logprobs(struct fm_reply *p)
+{
+    struct fm_buf *b = &p->out;
+    if (p->ask.top < 0) {
+        fm_buf_str(b, "\"logprobs\":null");
+        return;
+    }
+    fm_buf_str(b, "\"logprobs\":{\"content\":[");
+    for (int i = p->n_sent; i < p->n_tokens; i++) {
+        const struct fm_token_event *ev = &p->tokens[i].ev;
+        fm_buf_str(b, i > p->n_sent ? ",{" : "{");
+        chat_token(p, &ev->token);
+        fm_buf_str(b, ",\"top_logprobs\":[");
+        for (int k = 0; k < ev->n_top; k++) {
+            fm_buf_str(b, k ? ",{" : "{");
+            chat_token(p, &ev->top[k]);
+            fm_buf_char(b, '}');
+        }
+        fm_buf_str(b, "]}");
+    }
+    p->n_sent = p->n_tokens;
+    fm_buf_str(b, "]}");
+}
+
+/* ---- chat: streamed ---- */
+
+static void chunk_begin(struct fm_reply *p)
+{
+    fm_buf_str(&p->out, "data: ");
+    head(p, "chat.completion.chunk");
+    fm_buf_str(&p->out, ",\"choices\":[{\"index\":0,\"delta\":{");
+}
+
+static void chunk_end(struct fm_reply *p, const char *finish)
+{
+    fm_buf_str(&p->out, "},");
+    chat_logprobs(p);
+    fm_buf_str(&p->out, ",\"finish_reason\":");
+    finish ? fm_put_str(&p->out, finish) : fm_buf_str(&p->out, "null");
+    fm_buf_str(&p->out, "}]");
+    if (finish) {
+        fm_buf_char(&p->out, ',');
+        usage(p);
+    } else if (p->ask.include_usage) {
+        fm_buf_str(&p->out, ",\"usage\":null");
+    }
+    fm_buf_str(&p->out, "}\n\n");
+}
+
+static void chat_begin(struct fm_reply *p)
+{
+    chunk_begin(p);
+    fm_buf_str(&p->out, p->ask.thinking ? "\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"\""
+                                        : "\"role\":\"assistant\",\"content\":\"\"");
+    chunk_end(p, NULL);
+}
+
+/* With thinking both keys are always there, the unused one null, as the platform does it. */
+static void chat_text(struct fm_reply *p, bool reasoning, const char *text, size_t n)
+{
+    if (p->ask.thinking)
+        fm_buf_str(&p->out, reasoning ? "\"content\":null,\"reasoning_content\":" : "\"content\":");
+    else
+        fm_buf_str(&p->out, reasoning ? "\"reasoning_content\":" : "\"content\":");
+    fm_put_text(&p->out, text, n);
+    if (p->ask.thinking && !reasoning) fm_buf_str(&p->out, ",\"reasoning_content\":null");
+}
+
+static void chat_piece(struct fm_reply *p, bool reasoning, const char *text, size_t n)
+{
+    chunk_begin(p);
+    chat_text(p, reasoning, text, n);
+    chunk_end(p, NULL);
+}
+
+/* "function":{"name":…,"arguments":…} of the parser's message */
+static struct fm_span call_part(const struct fm_py *call, const char *key)
+{
+    const struct fm_py *v = fm_py_get(fm_py_get(call, "function"), key);
+    return v ? v->text : (struct fm_span){"", 0};
+}
+
+static void call_head(struct fm_reply *p, const struct fm_py *call, int i)
+{
+    char id[80];
+    const struct fm_span name = call_part(call, "name");
+    fm_reply_call_id(p, i, id, sizeof id);
+    fm_buf_printf(&p->out, "{\"index\":%d,\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i, id);
+    fm_put_text(&p->out, name.s, name.n);
+    fm_buf_str(&p->out, ",\"arguments\":");
+}
+
+static void chat_end(struct fm_reply *p)
+{
+    int i = 0;
+    for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, i++) {
+        const struct fm_span args = call_part(c, "arguments");
+        chunk_begin(p);
+        fm_buf_str(&p->out, "\"tool_calls\":[");
+        call_head(p, c, i);
+        fm_buf_str(&p->out, "\"\"}}]");
+        chunk_end(p, NULL);
+        chunk_begin(p);
+        fm_buf_printf(&p->out, "\"tool_calls\":[{\"index\":%d,\"function\":{\"arguments\":", i);
+        fm_put_text(&p->out, args.s, args.n);
+        fm_buf_str(&p->out, "}}]");
+        chunk_end(p, NULL);
+    }
+    chunk_begin(p);
+    chat_text(p, false, "", 0);
+    chunk_end(p, fm_reply_finish(p));
+    fm_buf_str(&p->out, "data: [DONE]\n\n");
+}
+
+/* ---- chat: whole ---- */
+
+static void chat_whole(struct fm_reply *p)
+{
+    struct fm_buf *b = &p->out;
+    int i = 0;
+    head(p, "chat.completion");
+    fm_buf_str(b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
+    fm_put_text(b, p->content.data ? p->content.data : "", p->content.len);
+    if (p->ask.thinking || p->reasoning.len) {
+        fm_buf_str(b, ",\"reasoning_content\":");
+        fm_put_text(b, p->reasoning.data ? p->reasoning.data : "", p->reasoning.len);
+    }
+    if (p->calls) fm_buf_str(b, ",\"tool_calls\":[");
+    for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, i++) {
+        const struct fm_span args = call_part(c, "arguments");
+        if (i) fm_buf_char(b, ',');
+        call_head(p, c, i);
+        fm_put_text(b, args.s, args.n);
+        fm_buf_str(b, "}}");
+    }
+    fm_buf_str(b, p->calls ? "]}," : "},");
+    chat_logprobs(p);
+    fm_buf_printf(b, ",\"finish_reason\":\"%s\"}],", fm_reply_finish(p));
+    usage(p);
+    fm_buf_char(b, '}');
+}
+
+static const struct fm_dialect chat = {.type = "text/event-stream; charset=utf-8",
+                                       .ping = ": keep-alive\n\n",
+                                       .begin = chat_begin,
+                                       .piece = chat_piece,
+                                       .end = chat_end,
+                                       .whole = chat_whole,
+                                       .fault = fm_openai_fault,
+                                       .fault_in_stream = fault_in_stream,
+                                       .chat = true};
+
+/* ---- chat: the request ---- */
+
+/* thinking: {"type": "enabled" | "disabled"}; reasoning_effort none switches it off; the platform's retired names did. */
+static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
+{
+    static const struct {
+        const char *said, *meant; /* api-and-ux.md §1.2 */
+    } efforts[] = {{"none", NULL},   {"minimal", "low"}, {"low", "low"}, {"medium", "high"},
+                   {"high", "high"}, {"xhigh", "high"},  {"max", "max"}, {"ultra", "max"}};
+    const struct fm_py *v = fm_py_get(a->body, "thinking"), *type = fm_py_get(v, "type");
+    const char *effort = NULL;
+    a->thinking = s->thinks && (!a->model || strcmp(a->model, "deepseek-chat") != 0);
+    if (v && v->kind != FM_PY_NULL) {
+        if (!type || type->kind != FM_PY_STRING)
+            return fm_fault_set(&a->fault, 400, "thinking", "thinking is not {\"type\": \"enabled\" or \"disabled\"}");
+        a->thinking = !fm_span_is(type->text, "disabled");
+    }
+    if (!fm_ask_text(a, "reasoning_effort", &effort)) return false;
+    for (size_t i = 0; effort && i < sizeof efforts / sizeof *efforts; i++) {
+        if (strcmp(effort, efforts[i].said) != 0) continue;
+        a->effort = efforts[i].meant;
+        if (!a->effort) a->thinking = false;
+        effort = NULL;
+    }
+    if (effort)
+        return fm_fault_set(&a->fault, 400, "reasoning_effort", "reasoning_effort '%.40s' is not known", effort);
+    if (a->thinking && !s->thinks) a->thinking = false; /* a model that cannot is not asked to */
+    return true;
+}
+
+/* What is not there yet is refused, not ignored: an answer in the wrong shape would be worse. */
+static bool check_unsupported(struct fm_ask *a)
+{
+    const struct fm_py *format = fm_py_get(a->body, "response_format"), *type = fm_py_get(format, "type");
+    const struct fm_py *choice = fm_py_get(a->body, "tool_choice");
+    int n = 1;
+    if (type && type->kind == FM_PY_STRING && !fm_span_is(type->text, "text"))
+        return fm_fault_set(&a->fault, 400, "response_format", "response_format: only \"text\" is supported");
+    if (choice && choice->kind != FM_PY_NULL &&
+        !(choice->kind == FM_PY_STRING && (fm_span_is(choice->text, "auto") || fm_span_is(choice->text, "none"))))
+        return fm_fault_set(&a->fault, 400, "tool_choice", "tool_choice: only \"auto\" and \"none\" are supported");
+    if (!fm_ask_int(a, "n", 1, 128, &n)) return false;
+    return n == 1 || fm_fault_set(&a->fault, 400, "n", "n: only one choice per request is supported");
+}
+
+/* Everything of a message but what our encoders would not understand. */
+static void write_message(struct fm_buf *b, const struct fm_py *m)
+{
+    const struct fm_py *role = fm_py_get(m, "role");
+    if (m->kind != FM_PY_OBJECT) {
+        fm_py_write(b, m, 0);
+        return;
+    }
+    fm_buf_char(b, '{');
+    for (const struct fm_py *v = m->first; v; v = v->next) {
+        if (v != m->first) fm_buf_char(b, ',');
+        fm_py_write_string(b, v->key);
+        fm_buf_char(b, ':');
+        if (v == role && v->kind == FM_PY_STRING && fm_span_is(v->text, "developer"))
+            fm_buf_str(b, "\"system\"");
+        else
+            fm_py_write(b, v, 0);
+    }
+    fm_buf_char(b, '}');
+}
+
+static bool drops_tools(const struct fm_ask *a)
+{
+    const struct fm_py *choice = fm_py_get(a->body, "tool_choice");
+    return choice && choice->kind == FM_PY_STRING && fm_span_is(choice->text, "none");
+}
+
+/* The body in the shape of chat-encode. */
+static bool encode(struct fm_ask *a, const struct fm_server *s)
+{
+    struct fm_buf b = {0};
+    const struct fm_py *messages = fm_py_get(a->body, "messages"), *tools = fm_py_get(a->body, "tools");
+    if (!messages || messages->kind != FM_PY_ARRAY || !messages->n)
+        return fm_fault_set(&a->fault, 400, "messages", "messages is missing, empty, or no list");
+    fm_buf_str(&b, "{\"messages\":[");
+    for (const struct fm_py *m = messages->first; m; m = m->next) {
+        if (m != messages->first) fm_buf_char(&b, ',');
+        write_message(&b, m);
+    }
+    fm_buf_printf(&b, "],\"thinking\":%s", a->thinking ? "true" : "false");
+    if (a->effort && a->thinking) fm_buf_printf(&b, ",\"reasoning_effort\":\"%s\"", a->effort);
+    if (tools && tools->kind == FM_PY_ARRAY && tools->n && !drops_tools(a)) {
+        fm_buf_str(&b, ",\"tools\":");
+        fm_py_write(&b, tools, 0);
+    }
+    fm_buf_char(&b, '}');
+    const bool ok = b.failed ? fm_fault_set(&a->fault, 503, NULL, "memory is short") : fm_ask_chat(a, s, b.data, b.len);
+    fm_buf_release(&b);
+    return ok;
+}
+
+static bool read_logprobs(struct fm_ask *a)
+{
+    bool wanted = false;
+    int top = 0;
+    if (!fm_ask_bool(a, "logprobs", &wanted) || !fm_ask_int(a, "top_logprobs", 0, FM_TOP_MAX, &top)) return false;
+    if (top && !wanted) return fm_fault_set(&a->fault, 400, "top_logprobs", "top_logprobs needs logprobs: true");
+    a->top = wanted ? top : -1;
+    return true;
+}
+
+void fm_api_chat(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_ask a = {0};
+    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && fm_ask_int(&a, "max_tokens", 1, 1 << 30, &a.max_tokens) &&
+        fm_ask_int(&a, "max_completion_tokens", 1, 1 << 30, &a.max_tokens) && check_unsupported(&a) &&
+        read_logprobs(&a) && read_thinking(&a, s) && encode(&a, s)) {
+        fm_reply_start(s, r, &chat, &a, "chatcmpl-");
+        return;
+    }
+    fm_openai_fault(r, &a.fault);
+    fm_ask_release(&a);
+}
+
+/* ---- completions ---- */
+
+static void text_logprobs(struct fm_reply *p)
+{
+    struct fm_buf *b = &p->out, text = {0};
+    const int from = p->n_sent;
+    if (p->ask.top < 0) {
+        fm_buf_str(b, "\"logprobs\":null");
+        return;
+    }
+    fm_buf_str(b, "\"logprobs\":{\"tokens\":[");
+    for (int i = from; i < p->n_tokens; i++) {
+        token_text(p, p->tokens[i].ev.token.id, &text);
+        if (i > from) fm_buf_char(b, ',');
+        fm_utf8_valid(text.data ? text.data : "", text.len) ? fm_put_text(b, text.data ? text.data : "", text.len)
+                                                            : fm_buf_str(b, "\"\xEF\xBF\xBD\"");
+    }
+    fm_buf_str(b, "],\"token_logprobs\":[");
+    for (int i = from; i < p->n_tokens; i++) {
+        const double l = (double)p->tokens[i].ev.token.logprob;
+        fm_buf_str(b, i > from ? "," : "");
+        l == l ? fm_buf_printf(b, "%.6g", l) : fm_buf_str(b, "null"); /* the first token of all */
+    }
+    fm_buf_str(b, "],\"text_offset\":[");
+    for (int i = from; i < p->n_tokens; i++) fm_buf_printf(b, "%s%zu", i > from ? "," : "", p->tokens[i].text_offset);
+    fm_buf_str(b, "],\"top_logprobs\":[");
+    for (int i = from; i < p->n_tokens; i++) {
+        fm_buf_str(b, i > from ? "," : "");
+        if (p->tokens[i].ev.token.logprob != p->tokens[i].ev.token.logprob) {
+            fm_buf_str(b, "null");
+            continue;
+        }
+        fm_buf_char(b, '{');
+        for (int k = 0; k < p->tokens[i].ev.n_top; k++) {
+            token_text(p, p->tokens[i].ev.top[k].id, &text);
+            if (k) fm_buf_char(b, ',');
+            fm_utf8_valid(text.data ? text.data : "", text.len) ? fm_put_text(b, text.data ? text.data : "", text.len)
+                                                                : fm_buf_str(b, "\"\xEF\xBF\xBD\"");
+            fm_buf_printf(b, ":%.6g", (double)p->tokens[i].ev.top[k].logprob);
+        }
+        fm_buf_char(b, '}');
+    }
+    fm_buf_str(b, "]}");
+    p->n_sent = p->n_tokens;
+    fm_buf_release(&text);
+}
+
+static void text_choice(struct fm_reply *p, const char *text, size_t n, const char *finish)
+{
+    fm_buf_str(&p->out, ",\"choices\":[{\"text\":");
+    fm_put_text(&p->out, text, n);
+    fm_buf_str(&p->out, ",\"index\":0,");
+    text_logprobs(p);
+    fm_buf_str(&p->out, ",\"finish_reason\":");
+    finish ? fm_put_str(&p->out, finish) : fm_buf_str(&p->out, "null");
+    fm_buf_str(&p->out, "}]");
+}
+
+static void text_chunk(struct fm_reply *p, const char *text, size_t n, const char *finish)
+{
+    fm_buf_str(&p->out, "data: ");
+    head(p, "text_completion");
+    text_choice(p, text, n, finish);
+    if (finish) {
+        fm_buf_char(&p->out, ',');
+        usage(p);
+    } else if (p->ask.include_usage) {
+        fm_buf_str(&p->out, ",\"usage\":null");
+    }
+    fm_buf_str(&p->out, "}\n\n");
+}
+
+static void text_begin(struct fm_reply *p) { (void)p; }
+
+static void text_piece(struct fm_reply *p, bool reasoning, const char *text, size_t n)
+{
+    (void)reasoning;
+    text_chunk(p, text, n, NULL);
+}
+
+static void text_end(struct fm_reply *p)
+{
+    text_chunk(p, "", 0, fm_reply_finish(p));
+    fm_buf_str(&p->out, "data: [DONE]\n\n");
+}
+
+static void text_whole(struct fm_reply *p)
+{
+    head(p, "text_completion");
+    text_choice(p, p->content.data ? p->content.data : "", p->content.len, fm_reply_finish(p));
+    fm_buf_char(&p->out, ',');
+    usage(p);
+    fm_buf_char(&p->out, '}');
+}
+
+static const struct fm_dialect text = {.type = "text/event-stream; charset=utf-8",
+                                       .ping = ": keep-alive\n\n",
+                                       .begin = text_begin,
+                                       .piece = text_piece,
+                                       .end = text_end,
+                                       .whole = text_whole,
+                                       .fault = fm_openai_fault,
+                                       .fault_in_stream = fault_in_stream};
+
+void fm_api_completions(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_ask a = {0};
+    const char *suffix = NULL;
+    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s)) {
+        a.max_tokens = 16; /* OpenAI's default */
+        if (fm_ask_int(&a, "max_tokens", 0, 1 << 30, &a.max_tokens) &&
+            fm_ask_int(&a, "logprobs", 0, FM_TOP_MAX, &a.top) && fm_ask_bool(&a, "echo", &a.echo) &&
+            fm_ask_text(&a, "suffix", &suffix)) {
+            if (suffix && *suffix)
+                (void)fm_fault_set(&a.fault, 400, "suffix", "suffix: this server cannot fill in the middle yet");
+            else if (fm_ask_ids(&a, s, fm_py_get(a.body, "prompt"), "prompt")) {
+                fm_reply_start(s, r, &text, &a, "cmpl-");
+                return;
+            }
+        }
+    }
+    fm_openai_fault(r, &a.fault);
+    fm_ask_release(&a);
+}

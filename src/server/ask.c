@@ -1,0 +1,235 @@
+/* See ask.h. */
+#include "server/ask.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#include "base/mem.h"
+
+/* ---- faults ---- */
+
+bool fm_fault_set(struct fm_fault *f, int status, const char *param, const char *fmt, ...)
+{
+    if (f->status) return false;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(f->message, sizeof f->message, fmt, ap);
+    va_end(ap);
+    f->status = status;
+    f->code = status >= 500 ? "server_error" : "invalid_request_error";
+    (void)snprintf(f->param, sizeof f->param, "%s", param ? param : "");
+    return false;
+}
+
+bool fm_fault_of(struct fm_fault *f, const struct fm_error *err)
+{
+    const int status = err->code == FM_ERR_USAGE || err->code == FM_ERR_INPUT ? 400
+                       : err->code == FM_ERR_MEMORY                           ? 503
+                                                                              : 500;
+    return fm_fault_set(f, status, NULL, "%s", err->message);
+}
+
+/* ---- the body ---- */
+
+void fm_ask_release(struct fm_ask *a)
+{
+    fm_text_free(a->ids);
+    fm_py_release(&a->doc);
+    a->ids = NULL;
+}
+
+static bool is_json(const struct fm_web_request *r)
+{
+    const char *type = fm_web_header(r, "content-type");
+    return type && !strncasecmp(type, "application/json", 16);
+}
+
+bool fm_ask_parse(struct fm_ask *a, const struct fm_web_request *r)
+{
+    struct fm_error err;
+    size_t n;
+    const char *body = fm_web_body(r, &n);
+    if (!is_json(r)) /* a form of another site cannot send this type: the simplest of attacks end here */
+        return fm_fault_set(&a->fault, 415, NULL, "the content type must be application/json");
+    if (fm_py_parse(&a->doc, body, n, "the request's body", &a->body, &err)) {
+        if (err.code == FM_ERR_MEMORY) return fm_fault_of(&a->fault, &err);
+        return fm_fault_set(&a->fault, 400, NULL, "%s", err.message);
+    }
+    if (a->body->kind != FM_PY_OBJECT)
+        return fm_fault_set(&a->fault, 400, NULL, "the request's body is not a JSON object");
+    return true;
+}
+
+static const struct fm_py *member(const struct fm_ask *a, const char *key)
+{
+    const struct fm_py *v = fm_py_get(a->body, key);
+    return v && v->kind != FM_PY_NULL ? v : NULL;
+}
+
+bool fm_ask_text(struct fm_ask *a, const char *key, const char **out)
+{
+    const struct fm_py *v = member(a, key);
+    if (!v) return true;
+    if (v->kind != FM_PY_STRING) return fm_fault_set(&a->fault, 400, key, "%s is not a string", key);
+    if (memchr(v->text.s, 0, v->text.n)) return fm_fault_set(&a->fault, 400, key, "%s holds a NUL", key);
+    char *copy = fm_py_copy(&a->doc, v->text.s, v->text.n);
+    if (!copy) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
+    *out = copy;
+    return true;
+}
+
+bool fm_ask_bool(struct fm_ask *a, const char *key, bool *out)
+{
+    const struct fm_py *v = member(a, key);
+    if (!v) return true;
+    if (v->kind != FM_PY_TRUE && v->kind != FM_PY_FALSE)
+        return fm_fault_set(&a->fault, 400, key, "%s is neither true nor false", key);
+    *out = v->kind == FM_PY_TRUE;
+    return true;
+}
+
+static bool number(struct fm_ask *a, const char *key, double min, double max, double *out, bool *there)
+{
+    const struct fm_py *v = member(a, key);
+    *there = v;
+    if (!v) return true;
+    char text[64];
+    if (v->kind != FM_PY_NUMBER || v->text.n >= sizeof text)
+        return fm_fault_set(&a->fault, 400, key, "%s is not a number", key);
+    (void)snprintf(text, sizeof text, "%.*s", (int)v->text.n, v->text.s);
+    *out = strtod(text, NULL);
+    if (*out < min || *out > max)
+        return fm_fault_set(&a->fault, 422, key, "%s is %s: it must lie within %.15g and %.15g", key, text, min, max);
+    return true;
+}
+
+bool fm_ask_int(struct fm_ask *a, const char *key, long long min, long long max, int *out)
+{
+    double x;
+    bool there;
+    if (!number(a, key, (double)min, (double)max, &x, &there)) return false;
+    if (there && x != (double)(long long)x) return fm_fault_set(&a->fault, 400, key, "%s is not a whole number", key);
+    if (there) *out = (int)x;
+    return true;
+}
+
+bool fm_ask_float(struct fm_ask *a, const char *key, double min, double max, float *out)
+{
+    double x;
+    bool there;
+    if (!number(a, key, min, max, &x, &there)) return false;
+    if (there) *out = (float)x;
+    return true;
+}
+
+/* Any whole number is a seed; none given: another one each time. */
+static bool read_seed(struct fm_ask *a)
+{
+    const struct fm_py *v = member(a, "seed");
+    if (!v) return getrandom(&a->sampling.seed, sizeof a->sampling.seed, GRND_NONBLOCK) >= 0 || true;
+    char text[64];
+    if (v->kind != FM_PY_NUMBER || v->text.n >= sizeof text || memchr(v->text.s, '.', v->text.n))
+        return fm_fault_set(&a->fault, 400, "seed", "seed is not a whole number");
+    (void)snprintf(text, sizeof text, "%.*s", (int)v->text.n, v->text.s);
+    a->sampling.seed = *text == '-' ? (uint64_t)strtoll(text, NULL, 10) : strtoull(text, NULL, 10);
+    return true;
+}
+
+bool fm_ask_stops(struct fm_ask *a, const char *key)
+{
+    const struct fm_py *v = member(a, key), *p;
+    if (!v) return true;
+    if (v->kind != FM_PY_STRING && v->kind != FM_PY_ARRAY)
+        return fm_fault_set(&a->fault, 400, key, "%s is neither a string nor a list of strings", key);
+    const bool list = v->kind == FM_PY_ARRAY;
+    for (p = list ? v->first : v; p; p = list ? p->next : NULL) {
+        if (p->kind != FM_PY_STRING)
+            return fm_fault_set(&a->fault, 400, key, "%s holds something that is no string", key);
+        if (!p->text.n) continue;
+        if (a->n_stop == FM_STOPS_MAX)
+            return fm_fault_set(&a->fault, 422, key, "%s has more than %d entries", key, FM_STOPS_MAX);
+        if (!(a->stop[a->n_stop++] = fm_py_copy(&a->doc, p->text.s, p->text.n)))
+            return fm_fault_set(&a->fault, 503, NULL, "memory is short");
+    }
+    return true;
+}
+
+static bool read_stream(struct fm_ask *a)
+{
+    const struct fm_py *options = member(a, "stream_options");
+    if (!fm_ask_bool(a, "stream", &a->stream)) return false;
+    if (!options) return true;
+    if (!a->stream) return fm_fault_set(&a->fault, 400, "stream_options", "stream_options needs stream: true");
+    const struct fm_py *usage = fm_py_get(options, "include_usage");
+    a->include_usage = usage && usage->kind == FM_PY_TRUE;
+    return true;
+}
+
+/* Clients of all kinds have names hard-coded: only --strict-model insists. */
+static bool check_model(struct fm_ask *a, const struct fm_server *s)
+{
+    if (!fm_ask_text(a, "model", &a->model)) return false;
+    if (!s->o->strict_model || (a->model && !strcmp(a->model, s->name))) return true;
+    return fm_fault_set(&a->fault, 404, "model", "the model '%.100s' does not exist here: this is %s",
+                        a->model ? a->model : "", s->name);
+}
+
+bool fm_ask_common(struct fm_ask *a, const struct fm_server *s)
+{
+    a->sampling = fm_sampling_default();
+    a->sampling.temp = 1;
+    a->sampling.top_p = 1;
+    a->sampling.top_k = 0;
+    a->max_tokens = -1;
+    a->top = -1;
+    return check_model(a, s) && read_stream(a) && fm_ask_float(a, "temperature", 0, 2, &a->sampling.temp) &&
+           fm_ask_float(a, "top_p", 1e-9, 1, &a->sampling.top_p) &&
+           fm_ask_int(a, "top_k", 0, 1 << 30, &a->sampling.top_k) &&
+           fm_ask_float(a, "min_p", 0, 1, &a->sampling.min_p) &&
+           fm_ask_float(a, "repetition_penalty", 0.01, 100, &a->sampling.repeat) && read_seed(a) &&
+           fm_ask_stops(a, "stop") && fm_ask_text(a, "user", &a->user) && fm_ask_text(a, "user_id", &a->user);
+}
+
+/* ---- the prompt ---- */
+
+bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n)
+{
+    struct fm_error err;
+    if (!fm_chat_format_encode_ids(s->format, s->tok, json, n, a->thinking, &a->ids, &a->n_ids, &err)) return true;
+    return fm_fault_of(&a->fault, &err);
+}
+
+static bool ids_of_numbers(struct fm_ask *a, const struct fm_py *list, const char *key)
+{
+    int32_t *ids = fm_py_room(&a->doc, list->n * sizeof *ids);
+    size_t n = 0;
+    if (!ids) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
+    for (const struct fm_py *p = list->first; p; p = p->next) {
+        char text[16];
+        if (p->kind != FM_PY_NUMBER || p->text.n >= sizeof text)
+            return fm_fault_set(&a->fault, 400, key, "%s holds something that is no token id", key);
+        (void)snprintf(text, sizeof text, "%.*s", (int)p->text.n, p->text.s);
+        ids[n++] = (int32_t)strtol(text, NULL, 10);
+    }
+    a->ids = fm_malloc(n * sizeof *ids);
+    if (!a->ids) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
+    memcpy(a->ids, ids, n * sizeof *ids);
+    a->n_ids = n;
+    return true;
+}
+
+bool fm_ask_ids(struct fm_ask *a, const struct fm_server *s, const struct fm_py *v, const char *key)
+{
+    struct fm_error err;
+    if (v && v->kind == FM_PY_ARRAY && v->n == 1 && v->first->kind != FM_PY_NUMBER) v = v->first;
+    if (v && v->kind == FM_PY_ARRAY && v->n && v->first->kind == FM_PY_NUMBER) return ids_of_numbers(a, v, key);
+    if (!v || v->kind != FM_PY_STRING)
+        return fm_fault_set(&a->fault, 400, key, "%s is neither one text nor one list of token ids", key);
+    const unsigned flags = FM_TEXT_SPECIAL | (fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0);
+    if (!fm_text_encode(s->tok, v->text.s, v->text.n, flags, &a->ids, &a->n_ids, &err)) return true;
+    return fm_fault_of(&a->fault, &err);
+}

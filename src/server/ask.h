@@ -1,0 +1,65 @@
+/* What a client asks for, read once and checked, whatever its dialect.
+ *
+ *   body (JSON) ─► fm_py tree ─► ask: prompt ids, sampling, limits ─► scheduler
+ *
+ * A fault is an HTTP status with a message and the parameter's name; each dialect gives it its own shape. */
+#ifndef FM_SERVER_ASK_H
+#define FM_SERVER_ASK_H
+
+#include "base/pyjson.h"
+#include "fathom_serve.h"
+#include "server/server.h"
+
+struct fm_fault {
+    int status;       /* 0: none */
+    const char *code; /* "invalid_request_error", … */
+    char message[512];
+    char param[64]; /* empty: null */
+};
+
+/* Fills f unless it is filled; returns false. */
+bool fm_fault_set(struct fm_fault *f, int status, const char *param, const char *fmt, ...) FM_PRINTF(4, 5);
+/* The status of an engine's failure: 400 for usage and input, 503 for memory, 500 else. */
+bool fm_fault_of(struct fm_fault *f, const struct fm_error *err);
+
+enum { FM_STOPS_MAX = 16 };
+
+struct fm_ask {
+    struct fm_py_doc doc; /* owns every text below */
+    const struct fm_py *body;
+    struct fm_fault fault;
+    const char *model; /* as the client said it */
+    bool stream, include_usage;
+    bool thinking; /* of a chat: reason first */
+    const char *effort;
+    int32_t *ids; /* fm_text_free */
+    size_t n_ids;
+    struct fm_sampling sampling;
+    int max_tokens; /* −1: all that fits */
+    const char *stop[FM_STOPS_MAX];
+    int n_stop;
+    int top; /* as fm_request_options */
+    bool echo;
+    const char *user;
+};
+
+void fm_ask_release(struct fm_ask *a);
+/* Parse the body: an object. */
+bool fm_ask_parse(struct fm_ask *a, const struct fm_web_request *r);
+
+/* Typed members; a missing or null one leaves *out.  false: a fault is set. */
+bool fm_ask_text(struct fm_ask *a, const char *key, const char **out);
+bool fm_ask_bool(struct fm_ask *a, const char *key, bool *out);
+bool fm_ask_int(struct fm_ask *a, const char *key, long long min, long long max, int *out);
+bool fm_ask_float(struct fm_ask *a, const char *key, double min, double max, float *out);
+/* model, stream, stream_options, temperature, top_p, stop, seed, top_k, min_p, max_tokens, user_id: what the OpenAI dialects
+ * share. */
+bool fm_ask_common(struct fm_ask *a, const struct fm_server *s);
+/* stop: a string or a list. */
+bool fm_ask_stops(struct fm_ask *a, const char *key);
+
+/* The prompt of messages[n] in chat-encode's shape. */
+bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n);
+bool fm_ask_ids(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompt, const char *key);
+
+#endif

@@ -1,0 +1,65 @@
+/* One answer on its way: what the scheduler says becomes what a dialect says.
+ *
+ *   on_text ─► chat parser ─► reasoning | content ─► dialect.piece ─► http
+ *   on_end  ─► tool calls, usage                  ─► dialect.calls, dialect.end
+ *
+ * A streamed answer writes as it comes; a whole one is collected and written at its end.  The dialect's functions run on
+ * the scheduler's thread and only append to buffers. */
+#ifndef FM_SERVER_REPLY_H
+#define FM_SERVER_REPLY_H
+
+#include "server/ask.h"
+
+struct fm_reply;
+
+struct fm_dialect {
+    const char *type, *ping; /* of a stream: content type, what is sent in silent times                        */
+    void (*begin)(struct fm_reply *p);                                             /* streamed: first events  */
+    void (*piece)(struct fm_reply *p, bool reasoning, const char *text, size_t n); /* streamed                */
+    void (*end)(struct fm_reply *p);   /* streamed: the rest, tool calls included                              */
+    void (*whole)(struct fm_reply *p); /* the answer in one piece, into out                                    */
+    void (*fault)(struct fm_web_request *r, const struct fm_fault *f);
+    void (*fault_in_stream)(struct fm_reply *p, const struct fm_fault *f);
+    bool chat; /* the text is an assistant's turn: take it apart */
+};
+
+/* A token's probabilities, kept where the client asked for them. */
+struct fm_said_token {
+    struct fm_token_event ev;
+    size_t text_offset;
+};
+
+struct fm_reply {
+    struct fm_server *s;
+    struct fm_web_request *r;
+    const struct fm_dialect *dialect;
+    struct fm_request *request;
+    struct fm_chat_parser *parser; /* NULL: plain text */
+    struct fm_ask ask;
+    char id[48];
+    long long created;
+    bool opened, got_reasoning;       /* streamed: an event of the kind has been sent */
+    int state;                        /* the dialect's own */
+    struct fm_buf out;                /* events being built; reused */
+    struct fm_buf reasoning, content; /* all of them */
+    struct fm_said_token *tokens;
+    int n_tokens, cap_tokens, n_sent; /* n_sent: those whose probabilities have been streamed */
+    size_t prompt_offset;             /* in the echoed prompt: text of the tokens so far */
+    bool failed;                      /* memory was short */
+    struct fm_request_result result;
+    struct fm_py_doc message;  /* the parser's message … */
+    const struct fm_py *calls; /* … its tool_calls, NULL: none */
+    const char *stop_text;     /* the stop text that ended it  */
+};
+
+/* Takes over what ask holds.  Answers r in the end, whatever happens. */
+void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct fm_dialect *d, struct fm_ask *ask,
+                    const char *id_prefix);
+/* Send out and clear it. */
+void fm_reply_flush(struct fm_reply *p);
+/* "stop", "length", "tool_calls" */
+const char *fm_reply_finish(const struct fm_reply *p);
+/* A tool call's id: call_00_… from the answer's id and its place. */
+void fm_reply_call_id(const struct fm_reply *p, int i, char *dst, size_t n);
+
+#endif

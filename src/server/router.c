@@ -1,0 +1,161 @@
+/* Which request goes where, and who may ask.
+ *
+ *   /anthropic/v1/messages ─► prefixes off ─► row of the table ─► Host, Origin, key ─► endpoint
+ *
+ * Prefixes: each of /v1, /beta, /anthropic is a base URL that some client has hard-coded (api-and-ux.md §0). */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "server/ask.h"
+
+enum { OPEN = 1, ANTHROPIC = 2 };
+
+static const struct route {
+    const char *method, *path;
+    fm_endpoint_fn run;
+    unsigned flags; /* OPEN: without a key; ANTHROPIC: faults in that shape */
+} routes[] = {
+    {"POST", "/chat/completions", fm_api_chat, 0},
+    {"POST", "/completions", fm_api_completions, 0},
+    {"POST", "/messages", fm_api_messages, ANTHROPIC},
+    {"POST", "/messages/count_tokens", fm_api_count_tokens, ANTHROPIC},
+    {"GET", "/models", fm_api_models, 0},
+    {"GET", "/user/balance", fm_api_balance, 0},
+    {"POST", "/tokenize", fm_api_tokenize, 0},
+    {"POST", "/detokenize", fm_api_detokenize, 0},
+    {"POST", "/apply-template", fm_api_template, 0},
+    {"GET", "/props", fm_api_props, 0},
+    {"GET", "/slots", fm_api_slots, 0},
+    {"GET", "/metrics", fm_api_metrics, 0},
+    {"GET", "/health", fm_api_health, OPEN},
+};
+enum { N_ROUTES = sizeof routes / sizeof *routes };
+
+static const char *strip_prefixes(const char *path)
+{
+    static const char *const prefixes[] = {"/anthropic", "/beta", "/v1"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        const size_t n = strlen(prefixes[i]);
+        if (!strncmp(path, prefixes[i], n) && path[n] == '/') path += n;
+    }
+    return path;
+}
+
+/* ---- who asks ---- */
+
+/* A name that can only mean this machine: with DNS rebinding a foreign page reaches us under its own name. */
+static bool is_own_name(const char *host, const char *bound)
+{
+    static const char *const own[] = {"localhost", "127.0.0.1", "[::1]"};
+    const char *colon = *host == '[' ? strchr(host, ']') : NULL;
+    const size_t n = colon ? (size_t)(colon + 1 - host) : strcspn(host, ":");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strlen(own[i]) == n && !strncasecmp(host, own[i], n)) return true;
+    return strlen(bound) == n && !strncasecmp(host, bound, n);
+}
+
+static bool origin_listed(const struct fm_server *s, const char *origin)
+{
+    for (int i = 0; i < s->o->n_origins; i++)
+        if (!strcmp(s->o->origins[i], "*") || !strcmp(s->o->origins[i], origin)) return true;
+    return false;
+}
+
+static bool origin_allowed(const struct fm_server *s, const char *origin)
+{
+    const char *host = strstr(origin, "://");
+    return origin_listed(s, origin) || (host && is_own_name(host + 3, s->o->host));
+}
+
+/* Same time whatever differs. */
+static bool same_key(const char *a, const char *b)
+{
+    const size_t na = strlen(a), nb = strlen(b);
+    unsigned diff = na != nb;
+    for (size_t i = 0; i < na; i++) diff |= (unsigned char)a[i] ^ (unsigned char)b[nb ? i % nb : 0];
+    return !diff && na;
+}
+
+static bool has_key(const struct fm_server *s, const struct fm_web_request *r)
+{
+    const char *bearer = fm_web_header(r, "authorization"), *key = fm_web_header(r, "x-api-key");
+    if (!s->o->n_keys) return true;
+    if (bearer && !strncasecmp(bearer, "Bearer ", 7)) key = bearer + 7;
+    bool found = false;
+    for (int i = 0; key && i < s->o->n_keys; i++) found |= same_key(key, s->o->keys[i]);
+    return found;
+}
+
+static bool may_ask(const struct fm_server *s, const struct fm_web_request *r, const struct route *at,
+                    struct fm_fault *f)
+{
+    const char *host = fm_web_header(r, "host"), *origin = fm_web_header(r, "origin");
+    /* with keys a foreign page has no way in, and proxies bring names of their own */
+    if (!s->o->n_keys && host && !is_own_name(host, s->o->host))
+        return fm_fault_set(f, 403, NULL, "the Host header names another machine");
+    if (origin && !origin_allowed(s, origin))
+        return fm_fault_set(f, 403, NULL, "this origin is not allowed (--origin)");
+    if (at->flags & OPEN || has_key(s, r)) return true;
+    (void)fm_fault_set(f, 401, NULL, "the API key is missing or not known");
+    f->code = "authentication_error";
+    return false;
+}
+
+/* ---- cross-origin ---- */
+
+static void allow_origin(const struct fm_server *s, struct fm_web_request *r)
+{
+    const char *origin = fm_web_header(r, "origin");
+    if (!origin || !origin_allowed(s, origin)) return;
+    fm_web_set_header(r, "Access-Control-Allow-Origin", origin);
+    fm_web_set_header(r, "Vary", "Origin");
+}
+
+static void preflight(const struct fm_server *s, struct fm_web_request *r)
+{
+    allow_origin(s, r);
+    fm_web_set_header(r, "Access-Control-Allow-Methods", "GET, POST");
+    fm_web_set_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-api-key, anthropic-version");
+    fm_web_reply(r, 204, "text/plain", "", 0);
+}
+
+/* ---- routing ---- */
+
+static void not_found(struct fm_web_request *r, const char *path, const char *methods)
+{
+    struct fm_fault f = {0};
+    if (*methods) {
+        fm_web_set_header(r, "Allow", methods);
+        (void)fm_fault_set(&f, 405, NULL, "%.100s takes %s", path, methods);
+    } else {
+        (void)fm_fault_set(&f, 404, NULL, "there is no %.200s here", path);
+    }
+    f.code = *methods ? "method_not_allowed" : "not_found";
+    fm_openai_fault(r, &f);
+}
+
+void fm_route(void *server, struct fm_web_request *r)
+{
+    struct fm_server *s = server;
+    const char *path = strip_prefixes(fm_web_path(r)), *methods = "", *method = fm_web_method(r);
+    struct fm_fault f = {0};
+    atomic_fetch_add(&s->requests, 1);
+    if (!strcmp(method, "OPTIONS")) {
+        preflight(s, r);
+        return;
+    }
+    for (int i = 0; i < N_ROUTES; i++) {
+        if (strcmp(path, routes[i].path) != 0) continue;
+        methods = routes[i].method;
+        if (strcmp(method, methods) != 0 && !(!strcmp(method, "HEAD") && !strcmp(methods, "GET"))) continue;
+        if (!may_ask(s, r, &routes[i], &f)) {
+            (routes[i].flags & ANTHROPIC ? fm_anthropic_fault : fm_openai_fault)(r, &f);
+            return;
+        }
+        allow_origin(s, r);
+        routes[i].run(s, r);
+        return;
+    }
+    not_found(r, path, methods);
+}

@@ -1,0 +1,73 @@
+/* fm_serve: a scheduler and an HTTP server over one engine, until somebody says stop. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/server.h"
+
+enum { DRAIN_SECONDS = 30 };
+
+static bool is_loopback(const char *host)
+{
+    return !strncmp(host, "127.", 4) || !strcmp(host, "::1") || !strcmp(host, "localhost");
+}
+
+static enum fm_status check(const struct fm_serve_options *o, const char *host, struct fm_error *err)
+{
+    if (o->n_keys || is_loopback(host)) return FM_OK;
+    enum fm_status st =
+        fm_fail(err, FM_ERR_USAGE, "serve: address %s: everybody who reaches it could use the model", host);
+    fm_hint(err, "--api-key KEY lets in those who know it; 127.0.0.1 lets in this machine only");
+    return st;
+}
+
+/* The name that the file gives itself, if a client can type it; else the file's own without folders and ending. */
+static void default_name(const struct fm_model_info *info, char *dst, size_t n)
+{
+    const char *path = info->name && *info->name && !strchr(info->name, ' ') ? info->name : info->path,
+               *slash = strrchr(path, '/');
+    (void)snprintf(dst, n, "%s", slash && slash[1] ? slash + 1 : path);
+    const size_t len = strlen(dst);
+    if (len > 5 && !strcmp(dst + len - 5, ".gguf")) dst[len - 5] = 0;
+}
+
+static void wait_for_stop(struct fm_server *s)
+{
+    const struct timespec tick = {.tv_nsec = 50 * 1000 * 1000};
+    while (!*s->o->stop) (void)nanosleep(&tick, NULL);
+    const int seconds = s->o->drain_seconds ? s->o->drain_seconds : DRAIN_SECONDS;
+    fm_web_quiesce(s->http);
+    for (int i = 0; i < 20 * seconds && *s->o->stop < 2; i++) {
+        if (fm_scheduler_drain(s->scheduler) && !fm_web_active(s->http)) break;
+        (void)nanosleep(&tick, NULL);
+    }
+}
+
+enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, struct fm_error *err)
+{
+    char name[256];
+    struct fm_serve_options mine = *o;
+    enum fm_status st;
+    if (!mine.host) mine.host = "127.0.0.1";
+    FM_TRY(check(o, mine.host, err));
+    struct fm_server s = {.o = &mine, .engine = e, .info = fm_engine_info(e), .tok = fm_engine_tokenizer(e)};
+    if (!s.tok) return fm_fail(err, FM_ERR_INPUT, "serve: %s: the model carries no tokenizer", s.info->path);
+    default_name(s.info, name, sizeof name);
+    s.name = o->name ? o->name : name;
+    s.format = s.info->chat_format ? s.info->chat_format : "plain";
+    s.thinks = fm_chat_format_thinks(s.format);
+    s.started = (long long)time(NULL);
+    (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);
+    FM_GOTO(fm_scheduler_new(e, &o->scheduler, &s.scheduler, err));
+    const struct fm_web_options h = {
+        .host = mine.host, .port = o->port, .connections = o->connections, .handler = fm_route, .arg = &s};
+    FM_GOTO(fm_web_open(&h, &s.http, err));
+    if (o->on_ready) o->on_ready(o->arg, mine.host, fm_web_port(s.http));
+    wait_for_stop(&s);
+out:
+    if (s.http) fm_web_quiesce(s.http);
+    fm_scheduler_free(s.scheduler); /* ends what is under way: every answer gets its last words */
+    fm_web_close(s.http);
+    return st;
+}

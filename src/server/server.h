@@ -1,0 +1,61 @@
+/* What the server's files share.
+ *
+ *   web.c ─► router.c ─► api_<dialect>.c ─► ask.c ─► scheduler ─► reply.c ─► api_<dialect>.c ─► web.c
+ */
+#ifndef FM_SERVER_SERVER_H
+#define FM_SERVER_SERVER_H
+
+#include <stdatomic.h>
+
+#include "base/str.h"
+#include "fathom_serve.h"
+#include "server/web.h"
+
+struct fm_server {
+    const struct fm_serve_options *o;
+    struct fm_engine *engine;
+    const struct fm_model_info *info;
+    const struct fm_tokenizer *tok;
+    struct fm_scheduler *scheduler;
+    struct fm_web *http;
+    const char *name;   /* of the model, as clients see it */
+    const char *format; /* chat format, "plain" where the model has none */
+    bool thinks;        /* the format knows reasoning                    */
+    char fingerprint[24];
+    long long started; /* Unix time */
+    atomic_ullong requests, faults;
+};
+
+/* ---- router.c ---- */
+
+void fm_route(void *server, struct fm_web_request *r);
+
+/* ---- pieces of JSON ---- */
+
+void fm_put_text(struct fm_buf *b, const char *s, size_t n); /* with quotes; n bytes of UTF-8 */
+static inline void fm_put_str(struct fm_buf *b, const char *s) { fm_put_text(b, s, __builtin_strlen(s)); }
+/* Reply with b, or 500 when memory was short; releases b. */
+void fm_reply_json(struct fm_web_request *r, int status, struct fm_buf *b);
+
+/* ---- endpoints: api_*.c ---- */
+
+struct fm_fault;
+typedef void (*fm_endpoint_fn)(struct fm_server *s, struct fm_web_request *r);
+void fm_openai_fault(struct fm_web_request *r, const struct fm_fault *f);
+void fm_anthropic_fault(struct fm_web_request *r, const struct fm_fault *f);
+
+void fm_api_chat(struct fm_server *s, struct fm_web_request *r);
+void fm_api_completions(struct fm_server *s, struct fm_web_request *r);
+void fm_api_messages(struct fm_server *s, struct fm_web_request *r);
+void fm_api_count_tokens(struct fm_server *s, struct fm_web_request *r);
+void fm_api_models(struct fm_server *s, struct fm_web_request *r);
+void fm_api_balance(struct fm_server *s, struct fm_web_request *r);
+void fm_api_health(struct fm_server *s, struct fm_web_request *r);
+void fm_api_tokenize(struct fm_server *s, struct fm_web_request *r);
+void fm_api_detokenize(struct fm_server *s, struct fm_web_request *r);
+void fm_api_template(struct fm_server *s, struct fm_web_request *r);
+void fm_api_props(struct fm_server *s, struct fm_web_request *r);
+void fm_api_slots(struct fm_server *s, struct fm_web_request *r);
+void fm_api_metrics(struct fm_server *s, struct fm_web_request *r);
+
+#endif
