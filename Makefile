@@ -75,9 +75,9 @@ $(BUILD)/tests/check_grad: tests/check_grad.c $(F64_OBJ) $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
 	$(CC) $(FM_CF) $(CFLAGS) -DFM_REAL_DOUBLE $< $(F64_OBJ) $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -o $@
 
-$(BUILD)/tests/test_hub: tests/test_hub.c $(HUB_OBJ) $(BUILD)/libfathom.a
+$(BUILD)/tests/test_hub $(BUILD)/tests/test_pull: $(BUILD)/tests/%: tests/%.c $(HUB_OBJ) $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
-	$(CC) $(FM_CF) $(CFLAGS) $< $(HUB_OBJ) $(BUILD)/libfathom.a $(LDFLAGS) $(HUBLIB) $(PKGLIB) -lcmocka -o $@
+	$(CC) $(FM_CF) $(CFLAGS) $(if $(WITH_CURL),-DFM_WITH_CURL) $< $(HUB_OBJ) $(BUILD)/libfathom.a $(LDFLAGS) $(HUBLIB) $(PKGLIB) -lcmocka -o $@
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libfathom.a
 	@mkdir -p $(@D)

@@ -23,6 +23,7 @@ static void test_ref(void **state)
 {
     static const char *const good[][3] = {
         {"org/repo", "org/repo", ""},
+        {"_org/_repo", "_org/_repo", ""},
         {"org/repo:Q4_K_M", "org/repo", "Q4_K_M"},
         {"org/repo:a/b.gguf", "org/repo", "a/b.gguf"},
         {"O-r_g.1/R.e-p_o", "O-r_g.1/R.e-p_o", ""},
@@ -38,6 +39,9 @@ static void test_ref(void **state)
         "/repo",
         "org/repo/x",
         "../repo",
+        "org/_x/y",
+        "org/_/../../x",
+        "_a/../b",
         "org/..",
         "org/repo:",
         "a b/c",

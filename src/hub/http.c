@@ -237,7 +237,8 @@ static enum fm_status insist(struct fm_http *c, CURL *e, const char *url, struct
         fm_http_reply_reset(r);
         FM_TRY(perform(c, e, &code, r));
         bool too_long = code == CURLE_WRITE_ERROR && !sink->body->failed;
-        if (sink->body->failed) return fm_fail_memory(err, "the hub's answer", sink->limit);
+        if (sink->body->failed || r->location.failed || r->link.failed)
+            return fm_fail_memory(err, "the hub's answer", sink->limit);
         if (too_long)
             return fm_fail(err, FM_ERR_INPUT, "read the hub's answer: %.200s: more than %zu bytes", url, sink->limit);
         if (!code && !fm_http_is_passing(r->status)) return FM_OK;

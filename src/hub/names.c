@@ -50,10 +50,10 @@ bool fm_hub_etag_ok(const char *etag)
 
 bool fm_hub_rev_ok(const char *rev) { return strlen(rev) <= 255 && fm_hub_path_ok(rev); }
 
-/* One half of ORG/REPO: letters, digits, single - . _ between them. */
+/* One half of ORG/REPO: letters, digits, single - and . between them, and _ */
 static bool part_ok(const char *s, size_t n)
 {
-    if (!n || n > FM_HUB_REPO_MAX || !isalnum((unsigned char)s[0])) return s[0] == '_' && n > 1;
+    if (!n || n > FM_HUB_REPO_MAX || !(isalnum((unsigned char)s[0]) || s[0] == '_')) return false;
     for (size_t i = 0; i < n; i++) {
         if (!isalnum((unsigned char)s[i]) && !strchr("-._", s[i])) return false;
         if (i && (s[i] == '-' || s[i] == '.') && s[i - 1] == s[i]) return false;

@@ -72,7 +72,7 @@ static enum fm_status read_listing(struct pull *p, const char *rev, struct fm_er
     fm_buf_printf(&url, "%s/api/models/%s/tree/", p->h->endpoint, p->ref->repo);
     fm_url_escape(&url, rev, 0);
     fm_buf_str(&url, "?recursive=true");
-    for (int i = 0; !st && url.len && i < PAGES_MAX; i++) {
+    for (int i = 0; !st && (url.len || url.failed) && i < PAGES_MAX; i++) {
         if (url.failed)
             st = fm_fail_memory(err, "an address", url.len);
         else if (!fm_url_ok(url.data) || !fm_url_same_origin(url.data, p->h->endpoint))
