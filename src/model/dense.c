@@ -24,6 +24,9 @@ bool fm_when_untied(const struct fm_config *cfg, int layer)
 
 bool fm_when_dense(const struct fm_config *cfg, int layer) { return !fm_layer_is_moe(cfg, layer); }
 
+/* The widest head that attention holds: the same limit whether a file states the width or it follows from D and H. */
+enum { HEAD_MAX = FM_OP_HEAD_WIDTH / 3 };
+
 static void set(struct fm_config *cfg, int Hkv, int Dh)
 {
     cfg->mha = (struct fm_mha_shape){.H = cfg->H, .Hkv = Hkv, .Dh = Dh, .eps = (fm_real)cfg->eps};
@@ -33,16 +36,16 @@ static void set(struct fm_config *cfg, int Hkv, int Dh)
 void fm_dense_read_json(struct fm_reader *r, struct fm_config *cfg)
 {
     const int Hkv = fm_read_int(r, "num_key_value_heads", 1, 4096, cfg->H);
-    set(cfg, Hkv, fm_read_int(r, "head_dim", 2, 1024, cfg->D / (cfg->H ? cfg->H : 1)));
+    set(cfg, Hkv, fm_read_int(r, "head_dim", 2, HEAD_MAX, cfg->D / (cfg->H ? cfg->H : 1)));
 }
 
 void fm_dense_read_gguf(struct fm_reader *r, struct fm_config *cfg)
 {
     const int Hkv = fm_read_int(r, "attention.head_count_kv", 1, 4096, cfg->H);
-    set(cfg, Hkv, fm_read_int(r, "attention.key_length", 2, 1024, cfg->D / (cfg->H ? cfg->H : 1)));
-    if (fm_read_int(r, "attention.value_length", 2, 1024, cfg->mha.Dh) != cfg->mha.Dh)
+    set(cfg, Hkv, fm_read_int(r, "attention.key_length", 2, HEAD_MAX, cfg->D / (cfg->H ? cfg->H : 1)));
+    if (fm_read_int(r, "attention.value_length", 2, HEAD_MAX, cfg->mha.Dh) != cfg->mha.Dh)
         fm_reader_fail(r, "attention.value_length", "differs from key_length");
-    cfg->rope_dim = fm_read_int(r, "rope.dimension_count", 2, 1024, cfg->mha.Dh);
+    cfg->rope_dim = fm_read_int(r, "rope.dimension_count", 2, HEAD_MAX, cfg->mha.Dh);
 }
 
 void fm_dense_write_json(const struct fm_config *cfg, json_t *j)
