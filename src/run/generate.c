@@ -18,23 +18,6 @@ struct generator {
 
 static bool cancelled(const struct generator *r) { return atomic_load(&r->s->cancel); }
 
-/* Text of id as it continues the session: some tokenizers drop a space in front of a text, so the token before comes along,
- * unless it is a control token: behind one a text begins. */
-static enum fm_status push_text(struct generator *r, int32_t id, struct fm_error *err)
-{
-    const struct fm_tokenizer *t = r->s->e->tok;
-    int32_t pair[2] = {r->s->length ? r->s->ids[r->s->length - 1] : -1, id};
-    int context = pair[0] >= 0 && pair[0] < fm_tokenizer_size(t) && !fm_tokenizer_is_special(t, pair[0]);
-    fm_buf_clear(&r->a);
-    fm_buf_clear(&r->b);
-    if (context) FM_TRY(fm_tokenizer_decode(t, pair, 1, &r->a, err));
-    FM_TRY(fm_tokenizer_decode(t, pair + 1 - context, (size_t)(1 + context), &r->b, err));
-    size_t skip = r->a.len <= r->b.len ? r->a.len : r->b.len;
-    if (!fm_stream_push(&r->stream, r->b.data ? r->b.data + skip : "", r->b.len - skip))
-        return fm_fail_memory(err, "generated text", r->b.len);
-    return FM_OK;
-}
-
 /* After a rewind there are no logits: compute the last token once more. */
 static enum fm_status need_logits(struct fm_session *s, struct fm_error *err)
 {
@@ -64,7 +47,9 @@ static enum fm_status advance(struct generator *r, bool *done, enum fm_finish *f
         *finish = FM_FINISH_STOP;
         return FM_OK;
     }
-    if (s->e->tok && id < fm_tokenizer_size(s->e->tok)) FM_TRY(push_text(r, id, err));
+    const int32_t before = s->length ? s->ids[s->length - 1] : -1;
+    if (s->e->tok && id < fm_tokenizer_size(s->e->tok))
+        FM_TRY(fm_stream_token(&r->stream, s->e->tok, before, id, &r->a, &r->b, err));
     r->made++;
     *finish = r->stream.refused ? FM_FINISH_CANCELLED : FM_FINISH_STOP;
     if (r->stream.refused || r->stream.stopped) return FM_OK;
