@@ -27,7 +27,8 @@ endif
 
 # instruction set flags by file name suffix: only kernel/ may use them
 ISA_avx2 := -mavx2 -mfma -mf16c
-isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))
+ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512vnni
+isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/quant/*.c src/kernel/*.c src/kernel/scalar/*.c src/file/*.c \
              src/op/*.c src/op/ref/*.c src/op/cpu/*.c src/nn/*.c src/model/*.c src/text/*.c src/run/*.c src/train/*.c src/server/*.c))

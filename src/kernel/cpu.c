@@ -10,7 +10,10 @@ enum {
     LEAF1_ECX_AVX = 1 << 28,
     LEAF1_ECX_F16C = 1 << 29,
     LEAF7_EBX_AVX2 = 1 << 5,
-    XCR0_SSE_AVX = 6 /* the system saves xmm (bit 1) and the upper halves of ymm (bit 2) */
+    LEAF7_EBX_AVX512 = 1 << 16 | 1 << 30, /* F, BW; VL is the sign bit, below */
+    LEAF7_ECX_VNNI = 1 << 11,
+    XCR0_AVX512 = 0xE0, /* the system saves k0 … k7, zmm0 … zmm15, zmm16 … zmm31 (bits 5, 6, 7) */
+    XCR0_SSE_AVX = 6    /* the system saves xmm (bit 1) and the upper halves of ymm (bit 2) */
 };
 
 static unsigned xcr0(void)
@@ -28,6 +31,15 @@ bool fm_cpu_has_avx2(void)
     if ((xcr0() & XCR0_SSE_AVX) != XCR0_SSE_AVX) return false;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & LEAF7_EBX_AVX2);
 }
+
+bool fm_cpu_has_avx512_vnni(void)
+{
+    const unsigned need = LEAF7_EBX_AVX512 | 1u << 31;
+    unsigned a, b, c, d;
+    return fm_cpu_has_avx2() && (xcr0() & XCR0_AVX512) == XCR0_AVX512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           (b & need) == need && (c & LEAF7_ECX_VNNI);
+}
 #else
 bool fm_cpu_has_avx2(void) { return false; }
+bool fm_cpu_has_avx512_vnni(void) { return false; }
 #endif

@@ -6,5 +6,7 @@
 
 /* AVX2, FMA and F16C, and an operating system that saves the 256-bit registers.  false on other architectures. */
 bool fm_cpu_has_avx2(void);
+/* Besides, AVX-512 F, BW, VL and VNNI, and a system that saves the 512-bit registers. */
+bool fm_cpu_has_avx512_vnni(void);
 
 #endif

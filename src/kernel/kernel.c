@@ -19,6 +19,7 @@ static struct tier {
     {.name = "scalar", .runs_here = always},
 #if defined(__x86_64__) || defined(__i386__)
     {.name = "avx2", .runs_here = fm_cpu_has_avx2, .fill = fm_kernels_init_x86},
+    {.name = "avx512", .runs_here = fm_cpu_has_avx512_vnni, .fill = fm_kernels_init_x86},
 #endif
 };
 
@@ -28,6 +29,7 @@ const char *const fm_kernel_tiers[] = {
     "scalar",
 #if defined(__x86_64__) || defined(__i386__)
     "avx2",
+    "avx512",
 #endif
 };
 const int fm_n_kernel_tiers = N_TIERS;

@@ -229,10 +229,12 @@ FM_INLINE void gemm(const struct q8_format *f, float *y, ptrdiff_t ldy, const st
     }
 Q8_FORMATS(GEMM_Q8)
 
-#define SLOT(fmt) k->gemm_q8[FM_##fmt] = gemm_##fmt;
+#define SLOT(fmt) [FM_##fmt] = gemm_##fmt,
+const fm_gemm_q8_fn fm_avx2_gemm_q8[FM_FMT_COUNT] = {FM_Q8_FORMATS(SLOT)};
 
 void fm_avx2_fill_q8(struct fm_kernels *k)
 {
     k->quantise_q8x = quantise_q8x;
-    FM_Q8_FORMATS(SLOT)
+    for (int f = 0; f < FM_FMT_COUNT; f++)
+        if (fm_avx2_gemm_q8[f]) k->gemm_q8[f] = fm_avx2_gemm_q8[f];
 }

@@ -30,6 +30,13 @@ enum { FM_AVX2_PANEL_M = 3 };
 void fm_avx2_gemm_panels(enum fm_fmt f, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                          size_t row_bytes, int n, int k, float *work);
 
+/* This tier's gemm_q8, for the tiers above. */
+typedef void (*fm_gemm_q8_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes,
+                              int n, int k, float *work);
+extern const fm_gemm_q8_fn fm_avx2_gemm_q8[FM_FMT_COUNT];
+
+void fm_avx512_fill_q8(struct fm_kernels *k);
+
 /* Panels of gemm_f32; see gemm_pack_avx2.c. */
 enum { FM_AVX2_MR = 6, FM_AVX2_NR = 16 };
 void fm_avx2_pack_a(float *dst, int m, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs);

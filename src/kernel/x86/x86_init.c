@@ -5,7 +5,6 @@
 
 void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
 {
-    if (strcmp(tier, "avx2")) return;
     fm_avx2_fill_gemm(k);
     fm_avx2_fill_gemv(k);
     fm_avx2_fill_gemv_decoded(k);
@@ -18,4 +17,5 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     fm_avx2_fill_norm(k);
     fm_avx2_fill_rope(k);
     fm_avx2_fill_adamw(k);
+    if (!strcmp(tier, "avx512")) fm_avx512_fill_q8(k);
 }
