@@ -515,6 +515,59 @@ enum fm_status fm_quantize(const struct fm_quantize_options *o, struct fm_quanti
 /* The i-th type and what it is; false behind the last. */
 bool fm_quantize_type(int i, const char **name, const char **summary);
 
+/* ---- forecasts: what a model needs and how fast it will be, before it is loaded or even here ------------------- */
+
+struct fm_weight_row {
+    const char *part, *format; /* "experts", "Q4_K"                                                            */
+    uint64_t bytes;
+    double decode_bytes, decode_macs; /* read and computed for one generated token, on average                 */
+    double prefill_macs;              /* for each token of a prompt                                            */
+    bool logits;                      /* computed for the last token of a prompt only                          */
+};
+struct fm_memory_row {
+    const char *item;
+    uint64_t bytes;
+    bool file_backed;
+};
+enum { FM_FORECAST_ROWS = 160, FM_FORECAST_ITEMS = 8 };
+struct fm_forecast {
+    const char *path, *name, *family;
+    const char *type; /* the format that weights would have; NULL: they are here                               */
+    int ctx, ctx_train, threads, n_layers;
+    int64_t params_total, params_active;
+    struct fm_weight_row weights[FM_FORECAST_ROWS];
+    struct fm_memory_row memory[FM_FORECAST_ITEMS];
+    int n_weights, n_memory;
+    uint64_t weight_bytes, other_bytes; /* mapped, allocated                                           */
+    uint64_t kv_bytes_per_token;
+    double pair_macs[2];       /* attention of all layers, for a query and a key: [0] expanded or dense,
+                                                   [1] over latents (0: none)                                  */
+    double expand_macs;        /* latent attention: to expand a key                           */
+    const char *expand_format; /* NULL: never expanded                                        */
+    int chunk, loops;          /* tokens of a prompt at a time; loops shared by threads, per step */
+    bool deterministic;
+};
+/* o->model: as fm_engine_open, or a config.json, or a folder with one and no weights.  type NULL: the format of the weights
+ * that are here, or that the config names.  Free with fm_forecast_free. */
+enum fm_status fm_forecast_new(const struct fm_engine_options *o, const char *type, struct fm_forecast **out,
+                               struct fm_error *err) FM_MUST_USE;
+void fm_forecast_free(struct fm_forecast *f);
+
+struct fm_speed_row {
+    const char *what; /* "Q4_K", "attention", "threads", "disk"                                                */
+    const char *unit; /* of amount: "B", "MAC", "loops"                                                        */
+    double amount, rate, seconds;
+    bool guessed; /* the rate is another format's                                                              */
+};
+struct fm_speed {
+    struct fm_speed_row rows[FM_MACHINE_FORMATS + 8];
+    int n_rows;
+    double seconds; /* sum                                                                                     */
+};
+/* One token behind `depth` others; a prompt of n tokens.  m: with figures (n_formats > 0). */
+void fm_forecast_decode(const struct fm_forecast *f, const struct fm_machine *m, int depth, struct fm_speed *out);
+void fm_forecast_prefill(const struct fm_forecast *f, const struct fm_machine *m, int n, struct fm_speed *out);
+
 #if defined(__GNUC__)
 #pragma GCC visibility pop
 #endif

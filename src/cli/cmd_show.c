@@ -1,4 +1,4 @@
-/* fathom show: what a model is.  fathom plan: how much memory it takes.  Neither loads it. */
+/* fathom show: what a model is, without loading it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,41 +104,19 @@ static enum fm_status print_info(const struct fm_model_info *info, bool json, st
     return failed ? fm_fail_memory(err, "the model's description", 1024) : FM_OK;
 }
 
-/* The options and the model of both commands. */
-static enum fm_status prepare(struct fm_cli *cli, const struct fm_opt_set *sets, struct fm_setup *s,
-                              struct fm_error *err)
-{
-    struct fm_words words;
-    FM_TRY(fm_opt_parse(cli, sets, &words, err));
-    if (cli->done) return FM_OK;
-    FM_TRY(fm_setup_streams(s, err));
-    FM_TRY(fm_words_expect(cli, &words, 0, s->engine.model ? 0 : 1, "MODEL", err));
-    return fm_setup_model_word(s, &words, err);
-}
-
 enum fm_status fm_cmd_show(struct fm_cli *cli, struct fm_error *err)
 {
     struct fm_setup s = {0};
     const struct fm_opt_set sets[] = {{fm_model_row, &s}, {fm_json_row, &s}, {fm_log_rows, &s}, {0}};
-    FM_TRY(prepare(cli, sets, &s, err));
-    if (cli->done) return FM_OK;
+    struct fm_words words;
     struct fm_model_info *info = NULL;
+    FM_TRY(fm_opt_parse(cli, sets, &words, err));
+    if (cli->done) return FM_OK;
+    FM_TRY(fm_setup_streams(&s, err));
+    FM_TRY(fm_words_expect(cli, &words, 0, s.engine.model ? 0 : 1, "MODEL", err));
+    FM_TRY(fm_setup_model_word(&s, &words, err));
     FM_TRY(fm_model_inspect(s.engine.model, &info, err));
     enum fm_status st = print_info(info, s.json, err);
     fm_model_info_free(info);
     return st;
-}
-
-enum fm_status fm_cmd_plan(struct fm_cli *cli, struct fm_error *err)
-{
-    struct fm_setup s = {0};
-    const struct fm_opt_set sets[] = {
-        {fm_model_row, &s}, {fm_engine_rows, &s}, {fm_draft_rows, &s}, {fm_log_rows, &s}, {0}};
-    FM_TRY(prepare(cli, sets, &s, err));
-    if (cli->done) return FM_OK;
-    FM_TRY(fm_setup_draft(&s, NULL, err));
-    struct fm_plan plan = {.stream = stdout};
-    FM_TRY(fm_memory_plan(&s.engine, fm_plan_item, &plan, err));
-    fm_plan_total(&plan);
-    return FM_OK;
 }

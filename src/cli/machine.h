@@ -7,6 +7,8 @@
 
 #include "cli/cli.h"
 
+enum { FM_MEASURE_SECONDS = 2 }; /* for one model's formats */
+
 /* $XDG_CACHE_HOME/fathom, or ~/.cache/fathom, made if need be; NULL when there is neither or it cannot be made. */
 const char *fm_cache_folder(char path[PATH_MAX]);
 /* doctor.json in it; false: no folder. */

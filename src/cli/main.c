@@ -17,7 +17,7 @@ static const struct fm_command commands[] = {
     {"run", "[MODEL] [PROMPT...]", "Answer one prompt, from the arguments or standard input.", fm_cmd_run},
     {"serve", "[MODEL]", "Put a model behind HTTP: the APIs of OpenAI, Anthropic and DeepSeek.", fm_cmd_serve},
     {"show", "[MODEL]", "Say what a model is: shape, parameters, bytes, work per token.", fm_cmd_show},
-    {"plan", "[MODEL]", "Say how much memory a model takes, item by item.", fm_cmd_plan},
+    {"plan", "[MODEL|CONFIG]", "Say what a model needs, whether it fits, and how fast it will be.", fm_cmd_plan},
     {"doctor", "[FILE]", "Measure this machine: memory, arithmetic, each format, the disk of FILE.", fm_cmd_doctor},
     {"tensor", "[NAME]", "List the tensors of a weight file, or print one.", fm_cmd_tensor},
     {"tokenize", "", "Turn standard input into token ids, or back.", fm_cmd_tokenize},

@@ -3,6 +3,7 @@
  * Step scratch is measured, not computed: the real forward pass runs over a dry arena with ops that do nothing. The plan
  * does this with weights that have shapes but no values, the engine with the real ones; both give the same number. */
 #include "base/mem.h"
+#include "run/inventory.h"
 #include "run/resources.h"
 #include "run/run.h"
 
@@ -80,48 +81,7 @@ enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_c
     return FM_OK;
 }
 
-/* ---- weights with shapes only ---- */
-
-/* Every matrix that loading would fill gets its shape and an address that nobody reads. */
-static void give_shapes(const struct fm_file *f, const struct fm_config *cfg, struct fm_weights *w,
-                        struct fm_binding *rows, int n)
-{
-    static char nowhere;
-    for (int i = 0; i < n; i++) {
-        struct fm_tensor view;
-        const struct fm_tensor *t = fm_binding_tensor(f, &rows[i], &view);
-        if (t)
-            *rows[i].mat = (struct fm_mat){.fmt = t->fmt, .rows = rows[i].rows, .cols = rows[i].cols, .data = &nowhere};
-    }
-    if (cfg->tied) w->head = w->embed;
-    for (int l = 0; l < cfg->L; l++) {
-        struct fm_mla *m = &w->layers[l].mla;
-        if (m->wkv_b.data && !m->wk_b.data)
-            m->wk_b = (struct fm_mat){.fmt = FM_F32, .data = &nowhere}; /* derived on load */
-    }
-}
-
-static enum fm_status shapes_only(const struct fm_file *f, const struct fm_config *cfg, struct fm_weights *w,
-                                  struct fm_error *err)
-{
-    struct fm_binding *rows;
-    int n;
-    FM_TRY(fm_weights_init(w, cfg, err));
-    enum fm_status st = fm_bindings_new(cfg, w, &rows, &n, err);
-    if (st) {
-        fm_weights_release(w, cfg);
-        return st;
-    }
-    give_shapes(f, cfg, w, rows, n);
-    fm_free(rows);
-    return FM_OK;
-}
-
 /* ---- the plan for the user ---- */
-
-struct items {
-    uint64_t weights, derived, kv, step, threads, session, tokenizer;
-};
 
 /* Scratch of the threads; the pool is only made to be asked. */
 static enum fm_status thread_bytes(int threads, uint64_t *bytes, struct fm_error *err)
@@ -133,42 +93,72 @@ static enum fm_status thread_bytes(int threads, uint64_t *bytes, struct fm_error
     return FM_OK;
 }
 
-static enum fm_status measure(const struct fm_engine_options *o, const struct fm_file *f, struct items *i,
-                              struct fm_error *err)
+/* What loading copies of a model of which there is only a config: its vectors, each at a multiple of 64 bytes. */
+static uint64_t planned_derived(const struct fm_inventory *inv)
 {
-    struct fm_config cfg;
-    struct fm_weights w;
+    uint64_t bytes = 0;
+    for (int i = 0; i < inv->n; i++)
+        if (inv->rows[i].flags & FM_BIND_VECTOR)
+            bytes += ((uint64_t)inv->rows[i].cols * sizeof(float) + 63) & ~(uint64_t)63;
+    return bytes;
+}
+
+static uint64_t planned_weights(const struct fm_inventory *inv)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < inv->n; i++) bytes += inv->stored[i].there ? inv->stored[i].bytes : 0;
+    return bytes;
+}
+
+enum fm_status fm_plan_items(const struct fm_engine_options *o, const struct fm_file *f, const struct fm_inventory *inv,
+                             struct fm_plan_items *out, struct fm_error *err)
+{
     struct fm_plan p;
-    FM_TRY(fm_config_from_file(f, &cfg, err));
-    FM_TRY(fm_model_derived_bytes(f, &i->derived, err));
-    FM_TRY(thread_bytes(o->threads, &i->threads, err));
-    FM_TRY(shapes_only(f, &cfg, &w, err));
-    enum fm_status st = fm_plan_make(o, &cfg, &w, &p, err);
-    fm_weights_release(&w, &cfg);
-    if (st) return st;
-    i->weights = fm_file_bytes(f);
-    i->kv = (uint64_t)p.block_bytes * (uint64_t)fm_kv_blocks(p.ctx);
-    i->step = p.step_bytes;
-    i->session = p.session_bytes;
-    i->tokenizer = fm_tokenizer_estimate(f);
+    struct fm_plan_items i = {0};
+    if (f)
+        FM_TRY(fm_model_derived_bytes(f, &i.derived, err));
+    else
+        i.derived = planned_derived(inv);
+    FM_TRY(thread_bytes(o->threads, &i.threads, err));
+    FM_TRY(fm_plan_make(o, inv->cfg, &inv->w, &p, err));
+    i.ctx = p.ctx;
+    i.chunk = p.chunk;
+    i.deterministic = p.deterministic;
+    i.weights = f ? fm_file_bytes(f) : planned_weights(inv);
+    i.kv = (uint64_t)p.block_bytes * (uint64_t)fm_kv_blocks(p.ctx);
+    i.step = p.step_bytes;
+    i.session = p.session_bytes;
+    i.tokenizer = f ? fm_tokenizer_estimate(f) : fm_tokenizer_estimate_of((uint64_t)inv->cfg->V);
+    *out = i;
     return FM_OK;
+}
+
+void fm_plan_tell(const struct fm_plan_items *i, fm_memory_fn fn, void *arg)
+{
+    fn(arg, "weights, mapped", i->weights, true);
+    fn(arg, "derived weights", i->derived, false);
+    fn(arg, "KV cache", i->kv, false);
+    fn(arg, "step scratch", i->step, false);
+    fn(arg, "thread scratch", i->threads, false);
+    fn(arg, "session", i->session, false);
+    fn(arg, "tokenizer, estimated", i->tokenizer, false);
 }
 
 enum fm_status fm_memory_plan(const struct fm_engine_options *o, fm_memory_fn fn, void *arg, struct fm_error *err)
 {
     struct fm_file *f;
-    struct items i = {0};
+    struct fm_config cfg;
+    struct fm_inventory inv;
+    struct fm_plan_items items;
     FM_TRY(fm_options_check(o, err));
     FM_TRY(fm_file_open(o->model, &f, err));
-    enum fm_status st = measure(o, f, &i, err);
+    enum fm_status st = fm_config_from_file(f, &cfg, err);
+    if (!st) st = fm_inventory_new(&inv, &cfg, f, NULL, err);
+    if (!st) {
+        st = fm_plan_items(o, f, &inv, &items, err);
+        fm_inventory_release(&inv);
+    }
     fm_file_close(f);
-    if (st) return st;
-    fn(arg, "weights, mapped", i.weights, true);
-    fn(arg, "derived weights", i.derived, false);
-    fn(arg, "KV cache", i.kv, false);
-    fn(arg, "step scratch", i.step, false);
-    fn(arg, "thread scratch", i.threads, false);
-    fn(arg, "session", i.session, false);
-    fn(arg, "tokenizer, estimated", i.tokenizer, false);
-    return FM_OK;
+    if (!st) fm_plan_tell(&items, fn, arg);
+    return st;
 }

@@ -55,6 +55,8 @@ enum fm_status fm_model_tokenizer(const struct fm_file *f, struct fm_tokenizer *
  * merges; the same from tokenizer.json or a SentencePiece file 5 … 7 times its size, the JSON tree while reading included. */
 static const uint64_t TOKEN_BYTES = 96, FILE_FACTOR = 6;
 
+uint64_t fm_tokenizer_estimate_of(uint64_t n_vocab) { return TOKEN_BYTES * n_vocab; }
+
 uint64_t fm_tokenizer_estimate(const struct fm_file *f)
 {
     const struct fm_meta *m = fm_file_meta(f, "tokenizer.ggml.tokens");

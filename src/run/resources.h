@@ -16,6 +16,7 @@ enum fm_status fm_model_tokenizer(const struct fm_file *f, struct fm_tokenizer *
                                   struct fm_error *err) FM_MUST_USE;
 /* Heap bytes that this tokenizer will take, within some tens of percent; 0 without one. */
 uint64_t fm_tokenizer_estimate(const struct fm_file *f);
+uint64_t fm_tokenizer_estimate_of(uint64_t n_vocab);
 /* The name (static) of the chat format that the model's template is recognised as; NULL when there is none, or (*unknown)
  * none that we know.  t: the model's tokenizer, to be surer; may be NULL. */
 enum fm_status fm_model_chat(const struct fm_file *f, const struct fm_tokenizer *t, const char **name, bool *unknown,

@@ -37,6 +37,17 @@ enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_err
 /* w: real or shape-only weights. */
 enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_config *cfg, const struct fm_weights *w,
                             struct fm_plan *p, struct fm_error *err) FM_MUST_USE;
+/* The items of a memory plan, in bytes. */
+struct fm_plan_items {
+    int ctx, chunk;
+    bool deterministic;
+    uint64_t weights, derived, kv, step, threads, session, tokenizer;
+};
+/* f NULL: of a model that is not here. */
+struct fm_inventory;
+enum fm_status fm_plan_items(const struct fm_engine_options *o, const struct fm_file *f, const struct fm_inventory *inv,
+                             struct fm_plan_items *out, struct fm_error *err);
+void fm_plan_tell(const struct fm_plan_items *i, fm_memory_fn fn, void *arg);
 /* Arena bytes of a session of ctx tokens, of which plan p knows the drafts; kv_blocks: of ctx tokens. */
 size_t fm_session_bytes(const struct fm_plan *p, const struct fm_config *cfg, int ctx);
 static inline int fm_kv_blocks(int ctx) { return (ctx + FM_KV_BLOCK - 1) / FM_KV_BLOCK; }
