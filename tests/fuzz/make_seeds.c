@@ -5,6 +5,7 @@
 
 #include "../file_samples.h"
 #include "fathom.h"
+#include "model/imatrix.h"
 
 /* A file with one key or one tensor, so that the fuzzer has short ways to every branch. */
 static enum fm_status small(const char *path, enum fm_container kind, int which, struct fm_error *err)
@@ -158,6 +159,23 @@ static bool write_answers(const char *dir)
     return ok;
 }
 
+/* An importance matrix of two tensors, in both formats. */
+static bool write_importance(const char *dir, struct fm_error *err)
+{
+    static const char dat[] = "\1\0\0\0\1\0\0\0a\2\0\0\0\2\0\0\0\0\0\0@\0\0\200@\2\0\0\0\1\0\0\0t";
+    struct fm_imatrix m = {.chunk_count = 3, .chunk_size = 8};
+    char path[1100];
+    if (!write_seed(dir, "imatrix", 0, dat, sizeof dat - 1)) return false;
+    snprintf(path, sizeof path, "%s/imatrix/gguf", dir);
+    enum fm_status st = fm_imatrix_add(&m, "blk.0.attn_q.weight", 4, 1, "seed", err);
+    if (!st) st = fm_imatrix_add(&m, "blk.0.ffn_up_exps.weight", 6, 3, "seed", err);
+    if (!st) st = fm_imatrix_add_dataset(&m, "text", 4, err);
+    for (int i = 0; i < m.n; i++) m.entries[i].sums[0] = 1.5f, m.entries[i].counts[0] = 24;
+    if (!st) st = fm_imatrix_write(&m, path, err);
+    fm_imatrix_release(&m);
+    return !st;
+}
+
 int main(int argc, char **argv)
 {
     struct fm_error err = {.message = "cannot write"};
@@ -166,7 +184,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; ok && i < sizeof tables / sizeof *tables; i++)
         for (int k = 0; ok && tables[i].texts[k]; k++)
             ok = write_seed(argv[1], tables[i].target, k, tables[i].texts[k], strlen(tables[i].texts[k]));
-    ok = ok && write_answers(argv[1]);
+    ok = ok && write_answers(argv[1]) && write_importance(argv[1], &err);
     if (ok) return 0;
     fprintf(stderr, "make_seeds: %s\n", err.message);
     return 1;
