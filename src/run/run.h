@@ -95,8 +95,8 @@ struct fm_session {
     int ahead_at; /* length that its row 0 belongs to                               */
     struct fm_mtp_state mtp;
     struct fm_guard guard;
-    bool unguarded; /* draft always: for tests and measurements */
-    double turn_start, step_seconds;
+    bool unguarded;                  /* draft always: for tests and measurements */
+    double turn_start, step_seconds; /* of processor time: other programs do not mislead the guard */
     atomic_bool cancel;
 };
 

@@ -155,14 +155,14 @@ void fm_session_turn(struct fm_session *s)
     (void)pthread_mutex_lock(&e->turn);
     e->ctx.status = FM_OK;
     e->ctx.cancel = &s->cancel;
-    s->turn_start = fm_seconds();
+    s->turn_start = fm_thread_seconds();
 }
 
 enum fm_status fm_session_turn_done(struct fm_session *s, struct fm_error *err)
 {
     struct fm_engine *e = s->e;
     enum fm_status st = e->ctx.status;
-    s->step_seconds = fm_seconds() - s->turn_start;
+    s->step_seconds = fm_thread_seconds() - s->turn_start;
     if (st && err) *err = e->ctx.error;
     e->ctx.cancel = NULL;
     (void)pthread_mutex_unlock(&e->turn);

@@ -8,7 +8,18 @@
 
 /* ---- sources ---- */
 
-enum { GRAM_LEAST = 2, GRAM_MOST = 8 };
+enum { GRAM_MOST = 8 };
+
+/* A row of the table.  Drafts that come true more or less often are rows of their own, so that the guard knows them apart. */
+struct source {
+    const char *name;
+    enum fm_draft draft;
+    /* Has it something to say now?  ids[length] is the token to come. */
+    bool (*ready)(struct fm_speculation *p, const struct source *row);
+    /* n >= 1 tokens that may follow. */
+    enum fm_status (*propose)(struct fm_speculation *p, int n, int32_t *out, struct fm_error *err);
+    int least, most; /* lookup: tokens that are the same */
+};
 
 /* How many tokens before and at a equal those before and at b > a. */
 static int same_before(const int32_t *ids, int a, int b)
@@ -18,52 +29,59 @@ static int same_before(const int32_t *ids, int a, int b)
     return n;
 }
 
-/* Prompt lookup: where the last tokens stood before, the longest and latest such place, what followed may follow again.
- * A place close to the end repeats itself. */
-static enum fm_status propose_lookup(struct fm_session *s, int n, int32_t *out, int *made, struct fm_error *err)
+/* Where the last tokens stood before: the longest such place, of equal ones the latest. */
+static void look_up(struct fm_speculation *p)
 {
-    const int end = s->length; /* of the token to come */
-    int best = -1, most = GRAM_LEAST - 1;
-    (void)err;
-    for (int at = end - 1; at >= 0 && most < GRAM_MOST; at--) {
-        if (s->ids[at] != s->ids[end]) continue;
-        int same = same_before(s->ids, at, end);
-        if (same <= most) continue;
-        most = same;
-        best = at;
+    const int32_t *ids = p->s->ids;
+    const int end = p->s->length; /* of the token to come */
+    if (p->looked_at == end) return;
+    p->looked_at = end;
+    p->found_same = 0;
+    for (int at = end - 1; at >= 0 && p->found_same < GRAM_MOST; at--) {
+        const int same = ids[at] == ids[end] ? same_before(ids, at, end) : 0;
+        if (same <= p->found_same) continue;
+        p->found_same = same;
+        p->found = at;
     }
-    *made = best < 0 ? 0 : n;
-    for (int i = 0; i < *made; i++) out[i] = best + 1 + i <= end ? s->ids[best + 1 + i] : out[best + i - end];
+}
+
+static bool lookup_ready(struct fm_speculation *p, const struct source *row)
+{
+    look_up(p);
+    return p->found_same >= row->least && p->found_same <= row->most;
+}
+
+/* What followed there may follow again; a place close to the end repeats itself. */
+static enum fm_status lookup_propose(struct fm_speculation *p, int n, int32_t *out, struct fm_error *err)
+{
+    const int end = p->s->length;
+    (void)err;
+    for (int i = 0, at = p->found + 1; i < n; i++, at++) out[i] = at <= end ? p->s->ids[at] : out[at - end - 1];
     return FM_OK;
 }
 
-static enum fm_status propose_mtp(struct fm_session *s, int n, int32_t *out, int *made, struct fm_error *err)
+static bool mtp_ready(struct fm_speculation *p, const struct source *row)
 {
+    (void)row;
+    return p->s->mtp.hidden != NULL;
+}
+
+static enum fm_status mtp_propose(struct fm_speculation *p, int n, int32_t *out, struct fm_error *err)
+{
+    struct fm_session *s = p->s;
     struct fm_engine *e = s->e;
     FM_TRY(fm_session_complete(s, err));
     fm_session_turn(s);
     fm_mtp_draft(&e->ctx, &e->model.cfg, &e->model.w, e->model.rope_freq, &s->mtp, s->length, n, out);
-    *made = n;
     return fm_session_turn_done(s, err);
 }
 
-static bool always(const struct fm_session *s)
-{
-    (void)s;
-    return true;
-}
-
-static bool has_mtp(const struct fm_session *s) { return s->mtp.hidden != NULL; }
-
-/* ids[length] is the token to come, with room behind it.  *made = 0 … n tokens that may follow it. */
-static const struct source {
-    const char *name;
-    enum fm_draft draft;
-    bool (*usable)(const struct fm_session *s);
-    enum fm_status (*propose)(struct fm_session *s, int n, int32_t *out, int *made, struct fm_error *err);
-} sources[FM_DRAFT_SOURCES] = {
-    {"lookup", FM_DRAFT_LOOKUP, always, propose_lookup},
-    {"mtp", FM_DRAFT_MTP, has_mtp, propose_mtp},
+/* Without a guard the first one that is ready speaks. */
+static const struct source sources[FM_DRAFT_SOURCES] = {
+    {"lookup", FM_DRAFT_LOOKUP, lookup_ready, lookup_propose, 8, GRAM_MOST},
+    {"lookup", FM_DRAFT_LOOKUP, lookup_ready, lookup_propose, 4, 7},
+    {"lookup", FM_DRAFT_LOOKUP, lookup_ready, lookup_propose, 2, 3},
+    {"mtp", FM_DRAFT_MTP, mtp_ready, mtp_propose, 0, 0},
 };
 
 const char *fm_draft_name(enum fm_draft d)
@@ -82,7 +100,7 @@ enum fm_status fm_speculation_init(struct fm_speculation *p, struct fm_session *
 {
     const struct fm_plan *plan = &s->e->plan;
     const char *name = fm_draft_name(g->draft);
-    *p = (struct fm_speculation){.s = s, .draft = g->draft};
+    *p = (struct fm_speculation){.s = s, .draft = g->draft, .looked_at = -1};
     fm_session_drop_ahead(s);
     if (!name) return fm_fail(err, FM_ERR_USAGE, "draft: source %d: there is none of this number", (int)g->draft);
     if (g->draft == FM_DRAFT_OFF) return FM_OK;
@@ -96,40 +114,29 @@ enum fm_status fm_speculation_init(struct fm_speculation *p, struct fm_session *
     return FM_OK;
 }
 
-static bool wanted(const struct fm_speculation *p, int i)
+static bool wanted(struct fm_speculation *p, int i)
 {
-    return (p->draft == sources[i].draft || p->draft == FM_DRAFT_AUTO) && sources[i].usable(p->s);
+    return (p->draft == sources[i].draft || p->draft == FM_DRAFT_AUTO) && sources[i].ready(p, &sources[i]);
 }
 
-/* Ask source i for up to n tokens. */
-static enum fm_status ask(struct fm_speculation *p, int i, int n, int32_t *out, int *made, struct fm_error *err)
-{
-    double start = fm_seconds();
-    FM_TRY(sources[i].propose(p->s, n, out, made, err));
-    fm_guard_note_draft(&p->s->guard.source[i], *made, fm_seconds() - start);
-    p->from = i;
-    return FM_OK;
-}
-
-/* The source that promises most first; the next one if it has nothing to say. */
-static enum fm_status draft(struct fm_speculation *p, int most, int32_t *out, int *made, struct fm_error *err)
+/* Up to `most` tokens from the source that promises most per second, or none. */
+static enum fm_status draft(struct fm_speculation *p, int most, int32_t *out, struct fm_error *err)
 {
     struct fm_guard *g = &p->s->guard;
-    int n[FM_DRAFT_SOURCES] = {0};
-    double rate[FM_DRAFT_SOURCES] = {0};
+    double best = -1;
     for (int i = 0; i < FM_DRAFT_SOURCES; i++) {
-        if (!wanted(p, i) || most < 1) continue;
-        n[i] = p->s->unguarded ? most : fm_guard_choose(g, &g->source[i], most, &rate[i]);
+        double rate = 0;
+        if (!wanted(p, i)) continue;
+        const int n = p->s->unguarded ? most : fm_guard_choose(g, &g->source[i], most, &rate);
+        if (!n || rate <= best) continue;
+        best = rate;
+        p->from = i;
+        p->n = n;
     }
-    *made = 0;
-    for (int tries = 0; tries < FM_DRAFT_SOURCES && !*made; tries++) {
-        int best = 0;
-        for (int i = 1; i < FM_DRAFT_SOURCES; i++)
-            if (!n[best] || (n[i] && rate[i] > rate[best])) best = i;
-        if (!n[best]) break;
-        FM_TRY(ask(p, best, n[best], out, made, err));
-        n[best] = 0;
-    }
+    if (!p->n) return FM_OK;
+    const double start = fm_thread_seconds();
+    FM_TRY(sources[p->from].propose(p, p->n, out, err));
+    fm_guard_note_draft(&g->source[p->from], p->n, fm_thread_seconds() - start);
     return FM_OK;
 }
 
@@ -151,17 +158,16 @@ enum fm_status fm_speculation_put(struct fm_speculation *p, int32_t id, int room
         return FM_OK;
     }
     note_result(p);
-    int most = s->ctx - s->length - 1, made = 0;
+    int most = s->ctx - s->length - 1;
     if (most > room) most = room;
     if (most > p->most) most = p->most;
     if (most > 0) {
         s->ids[s->length] = id;
-        FM_TRY(draft(p, most, ids + 1, &made, err));
+        FM_TRY(draft(p, most, ids + 1, err));
     }
-    p->n = made;
-    p->drafted += made;
+    p->drafted += p->n;
     p->steps++;
-    FM_TRY(fm_session_feed_ahead(s, ids, 1 + made, err));
-    fm_guard_note_step(&s->guard, 1 + made, s->step_seconds);
+    FM_TRY(fm_session_feed_ahead(s, ids, 1 + p->n, err));
+    fm_guard_note_step(&s->guard, 1 + p->n, s->step_seconds);
     return FM_OK;
 }

@@ -18,7 +18,7 @@
 enum {
     FM_DRAFT_MOST = 16,   /* tokens drafted for one step, at most           */
     FM_DRAFT_DEFAULT = 4, /* when nobody asked                              */
-    FM_DRAFT_SOURCES = 2, /* rows of the table: lookup, mtp                 */
+    FM_DRAFT_SOURCES = 4, /* rows of the table                              */
     FM_MTP_HELD = 64,     /* hidden rows kept until the MTP block has them  */
 };
 
@@ -79,8 +79,9 @@ void fm_mtp_settle(struct fm_mtp_state *m, int length);
 struct fm_speculation {
     struct fm_session *s;
     enum fm_draft draft;
-    int most;    /* tokens per draft, 0: none */
-    int from, n; /* the last draft: its source and length */
+    int most;                         /* tokens per draft, 0: none */
+    int from, n;                      /* the last draft: its source and length */
+    int looked_at, found, found_same; /* the last lookup: for which place, where, how many tokens are the same */
     int drafted, accepted, steps;
 };
 /* FM_ERR_USAGE when the engine was not opened for this. */
