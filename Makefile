@@ -124,10 +124,11 @@ install: all pkg-config
 	    install -D -m 644 $$f $(DESTDIR)$(DATADIR)/models/$${f#models/}; done
 
 # clang's libFuzzer over all that reads what strangers wrote, two targets at a time, FUZZ_SECONDS each; logs and crashes
-# stay in $(BUILD)/fuzz.  The library is compiled once for all targets.
+# stay in $(BUILD)/fuzz.  What the targets need of the library is compiled once for all.
 FUZZ_SECONDS ?= 60
 FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-FUZZ_SRC := $(filter-out src/train/%,$(LIB_SRC)) $(filter-out $(HUB_NET),$(sort $(wildcard src/hub/*.c)))
+FUZZ_SRC := $(filter-out src/train/% src/run/% src/server/%,$(LIB_SRC)) src/run/chatapi.c src/run/textapi.c \
+             $(filter-out $(HUB_NET),$(sort $(wildcard src/hub/*.c)))
 FUZZ_OBJ := $(FUZZ_SRC:%.c=$(BUILD)/fuzz/%.o)
 FUZZ_CC  := clang $(FM_CF) -O1 -g -fno-omit-frame-pointer -DFM_VERSION='"$(VERSION)"'
 FUZZ_SAN := address,undefined -fno-sanitize-recover=undefined

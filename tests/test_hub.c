@@ -93,6 +93,11 @@ static void test_folder(void **state)
         assert_true(fm_cache_repo(folder, back));
         assert_string_equal(back, repos[i]);
     }
+    char longest[FM_HUB_REPO_MAX + 1];
+    snprintf(longest, sizeof longest, "org/%0*d", FM_HUB_REPO_MAX - 4, 1);
+    fm_hub_folder(longest, folder);
+    assert_true(fm_cache_repo(folder, back));
+    assert_string_equal(back, longest);
     fm_hub_folder("org/repo", folder);
     assert_string_equal(folder, "models--org--repo");
     assert_false(fm_cache_repo("datasets--org--repo", back));

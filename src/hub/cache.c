@@ -42,11 +42,11 @@ bool fm_cache_repo(const char *folder, char out[FM_HUB_REPO_MAX + 1])
     if (strncmp(folder, "models--", 8) != 0) return false;
     const char *org = folder + 8, *split = strstr(org, "--");
     size_t n = strlen(org);
-    if (!n || n > FM_HUB_REPO_MAX || strchr(org, '/')) return false;
-    if (split)
-        snprintf(out, FM_HUB_REPO_MAX + 1, "%.*s/%s", (int)(split - org), org, split + 2);
-    else
-        snprintf(out, FM_HUB_REPO_MAX + 1, "%s", org); /* from the time before organisations */
+    if (!n || n - (split != NULL) > FM_HUB_REPO_MAX || strchr(org, '/')) return false;
+    size_t k = split ? (size_t)(split - org) : n; /* without "--": from the time before organisations */
+    memcpy(out, org, k);
+    out[k] = 0;
+    if (split) strcpy(stpcpy(out + k, "/"), split + 2);
     return true;
 }
 
