@@ -66,6 +66,10 @@ enum fm_status fm_tokenizer_sorted_pairs(const struct fm_tokenizer *t, struct fm
 enum fm_status fm_tokenizer_set_piece(struct fm_tokenizer *t, int64_t id, const char *piece, size_t n,
                                       enum fm_token_type type, const char *where, struct fm_error *err) FM_MUST_USE;
 
+/* Append the token's text as files have it: in the printable alphabet, with ▁ for spaces, bytes as <0x41>; added tokens
+ * as they are; an id without token as [PAD7]. */
+void fm_tokenizer_put_piece(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id);
+
 /* Loaders; where names the source in messages. */
 enum fm_status fm_tokenizer_load_json(const char *text, size_t n, const char *where, struct fm_tokenizer **out,
                                       struct fm_error *err) FM_MUST_USE;

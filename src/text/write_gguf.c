@@ -13,7 +13,7 @@ struct strings {
     uint64_t n;
 };
 
-static void put_piece(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id)
+void fm_tokenizer_put_piece(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id)
 {
     const char *s = fm_vocab_bytes(&t->vocab, id);
     size_t n = t->vocab.tokens[id].len;
@@ -66,7 +66,7 @@ static enum fm_status write_tokens(const struct fm_tokenizer *t, int32_t n_ids, 
         size_t start = s.text.len;
         enum fm_token_type type = id < t->vocab.n ? t->vocab.tokens[id].type : FM_TOKEN_GAP;
         if (id < t->vocab.n)
-            put_piece(&s.text, t, id);
+            fm_tokenizer_put_piece(&s.text, t, id);
         else
             fm_buf_printf(&s.text, "[PAD%d]", id);
         end_string(&s, start);
@@ -92,9 +92,9 @@ static enum fm_status write_merges(const struct fm_tokenizer *t, struct fm_write
     FM_GOTO(fm_tokenizer_sorted_pairs(t, &merges, err));
     for (uint32_t i = 0; i < t->pairs.n; i++) {
         size_t start = s.text.len;
-        put_piece(&s.text, t, (int32_t)(merges[i].key >> 32));
+        fm_tokenizer_put_piece(&s.text, t, (int32_t)(merges[i].key >> 32));
         fm_buf_char(&s.text, ' ');
-        put_piece(&s.text, t, (int32_t)(merges[i].key & UINT32_MAX));
+        fm_tokenizer_put_piece(&s.text, t, (int32_t)(merges[i].key & UINT32_MAX));
         end_string(&s, start);
     }
     if (s.text.failed) {

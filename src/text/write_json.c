@@ -26,22 +26,17 @@ static const char *flag(bool on) { return on ? "true" : "false"; }
 
 static bool is_added(const struct fm_tokenizer *t, int32_t id)
 {
-    return t->vocab.tokens[id].type == FM_TOKEN_CONTROL || t->vocab.tokens[id].type == FM_TOKEN_USER;
+    const enum fm_token_type type = t->vocab.tokens[id].type;
+    return type == FM_TOKEN_CONTROL || type == FM_TOKEN_USER || type == FM_TOKEN_UNKNOWN;
 }
 
-/* Token text as the file has it: in the printable alphabet, added tokens as they are. */
+/* Token text as the file has it, as a JSON string. */
 static void put_token(struct fm_buf *b, const struct fm_tokenizer *t, int32_t id, struct fm_buf *scratch)
 {
-    const char *s = fm_vocab_bytes(&t->vocab, id);
-    size_t n = t->vocab.tokens[id].len;
-    if (!is_added(t, id)) {
-        fm_buf_clear(scratch);
-        fm_alphabet_write(scratch, s, n);
-        s = scratch->data ? scratch->data : "";
-        n = scratch->len;
-        b->failed |= scratch->failed;
-    }
-    put_string(b, s, n);
+    fm_buf_clear(scratch);
+    fm_tokenizer_put_piece(scratch, t, id);
+    b->failed |= scratch->failed;
+    put_string(b, scratch->data ? scratch->data : "", scratch->len);
 }
 
 static void put_added(struct fm_buf *b, const struct fm_tokenizer *t)
@@ -54,7 +49,7 @@ static void put_added(struct fm_buf *b, const struct fm_tokenizer *t)
         fm_buf_printf(b,
                       ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
                       "\"special\": %s}",
-                      flag(t->vocab.tokens[id].type == FM_TOKEN_CONTROL));
+                      flag(t->vocab.tokens[id].type != FM_TOKEN_USER));
         comma = ",";
     }
 }
@@ -83,11 +78,16 @@ static void put_model(struct fm_buf *b, const struct fm_tokenizer *t, const stru
                       struct fm_buf *scratch)
 {
     const char *comma = "";
-    fm_buf_printf(b,
-                  "{\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null, "
-                  "\"end_of_word_suffix\": null, \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": %s, "
-                  "\"vocab\": {",
-                  flag(t->ignore_merges));
+    fm_buf_printf(
+        b,
+        "{\"type\": \"BPE\", \"dropout\": null, \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, "
+        "\"fuse_unk\": %s, \"byte_fallback\": %s, \"ignore_merges\": %s, \"unk_token\": ",
+        flag(t->spm), flag(t->spm), flag(t->ignore_merges));
+    if (t->spm && t->unk >= 0)
+        put_token(b, t, t->unk, scratch);
+    else
+        fm_buf_str(b, "null");
+    fm_buf_str(b, ", \"vocab\": {");
     for (int32_t id = 0; id < t->vocab.n; id++) {
         if (t->vocab.tokens[id].type == FM_TOKEN_GAP) continue;
         fm_buf_printf(b, "%s\n    ", comma);
@@ -162,20 +162,60 @@ static void put_post(struct fm_buf *b, const struct fm_tokenizer *t)
     fm_buf_str(b, "}}");
 }
 
+/* SentencePiece: spaces are ▁, perhaps one more in front. */
+static void put_normalizer(struct fm_buf *b, const struct fm_tokenizer *t)
+{
+    if (!t->spm || t->prefix == FM_PREFIX_FIRST || t->prefix == FM_PREFIX_ABSENT) {
+        fm_buf_str(b, t->nfc ? "{\"type\": \"NFC\"}" : "null");
+        return;
+    }
+    fm_buf_str(b, "{\"type\": \"Sequence\", \"normalizers\": [");
+    if (t->prefix == FM_PREFIX_ALWAYS) fm_buf_str(b, "{\"type\": \"Prepend\", \"prepend\": \"▁\"}, ");
+    fm_buf_str(b, "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"▁\"}]}");
+}
+
+static void put_pieces(struct fm_buf *b, const struct fm_tokenizer *t)
+{
+    if (!t->spm)
+        put_pre(b, &t->pre);
+    else if (t->prefix == FM_PREFIX_FIRST || t->prefix == FM_PREFIX_ABSENT)
+        fm_buf_printf(b, "{\"type\": \"Metaspace\", \"replacement\": \"▁\", \"prepend_scheme\": \"%s\", \"split\": %s}",
+                      t->prefix == FM_PREFIX_FIRST ? "first" : "always", flag(t->split_spaces));
+    else
+        fm_buf_str(b, "null");
+}
+
+static void put_decoder(struct fm_buf *b, const struct fm_tokenizer *t)
+{
+    if (!t->spm) {
+        fm_buf_str(
+            b, "{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true}");
+        return;
+    }
+    fm_buf_str(b, "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"▁\"}, "
+                  "\"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}");
+    if (t->strip_first_space) fm_buf_str(b, ", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}");
+    fm_buf_str(b, "]}");
+}
+
 enum fm_status fm_tokenizer_write_json(const struct fm_tokenizer *t, const char *path, struct fm_error *err)
 {
-    if (t->spm) return fm_fail(err, FM_ERR_USAGE, "write tokenizer: %s: only byte-level BPE can be written", path);
+    if (t->collapse_spaces)
+        return fm_fail(err, FM_ERR_USAGE, "write tokenizer: %s: removing extra spaces has no form there", path);
     struct fm_buf b = {0}, scratch = {0};
     struct fm_pair *merges;
     FM_TRY(fm_tokenizer_sorted_pairs(t, &merges, err));
     fm_buf_str(&b, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [");
     put_added(&b, t);
-    fm_buf_printf(&b, "\n  ],\n  \"normalizer\": %s,\n  \"pre_tokenizer\": ", t->nfc ? "{\"type\": \"NFC\"}" : "null");
-    put_pre(&b, &t->pre);
+    fm_buf_str(&b, "\n  ],\n  \"normalizer\": ");
+    put_normalizer(&b, t);
+    fm_buf_str(&b, ",\n  \"pre_tokenizer\": ");
+    put_pieces(&b, t);
     fm_buf_str(&b, ",\n  \"post_processor\": ");
     put_post(&b, t);
-    fm_buf_str(&b, ",\n  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
-                   "\"trim_offsets\": true, \"use_regex\": true},\n  \"model\": ");
+    fm_buf_str(&b, ",\n  \"decoder\": ");
+    put_decoder(&b, t);
+    fm_buf_str(&b, ",\n  \"model\": ");
     put_model(&b, t, merges, &scratch);
     fm_buf_str(&b, "\n}\n");
     enum fm_status st = b.failed || scratch.failed ? fm_fail_memory(err, "tokenizer.json", b.len)
