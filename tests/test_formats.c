@@ -1,7 +1,8 @@
 /* Whole models in every format that can be written: a small random one goes to a GGUF file in that format, is read back
  * and run, and so is its twin whose weights are the decoded values in F32.  In exact arithmetic both give the same bits,
- * at once and token by token; formats without an int8 path do so by default, too.  Weights with
- * scales beside them: test_scaled.c. */
+ * at once and token by token; formats without an int8 path do so by default, too, the others stay close.  Weights with scales
+ * beside them: test_scaled.c. */
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -49,6 +50,24 @@ static void write_random(const char *config, enum fm_fmt fmt)
     json_decref(j);
 }
 
+/* Rounding x to int8 errs by a step of max|x|/127 over 32 elements, which is about 2.3 standard deviations: 0.5 % per product,
+ * of which five follow each other: 1.2 %, were nothing amplified.  Many rows at once give the bits of one by one. */
+static void check_fast(const struct fm_model *m, const char *what)
+{
+    size_t n = (size_t)(T * m->cfg.V);
+    float *exact = run(m, true, T), *fast = run(m, false, T), *one = run(m, false, 1);
+    double far = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        far += pow((double)fast[i] - (double)exact[i], 2);
+        size += pow((double)exact[i], 2);
+    }
+    if (memcmp(fast, one, n * sizeof *fast)) fail_msg("%s: token by token gives other bits", what);
+    if (!(far > 0 && sqrt(far / size) < 0.03)) fail_msg("%s: fast is %g away from exact", what, sqrt(far / size));
+    fm_free(exact);
+    fm_free(fast);
+    fm_free(one);
+}
+
 static void check_format(const char *config, enum fm_fmt fmt)
 {
     struct fm_file *f[2];
@@ -63,7 +82,10 @@ static void check_format(const char *config, enum fm_fmt fmt)
     ok(fm_model_load(f[1], true, &m[1], &err));
     assert_int_equal(m[1].w.layers[0].mlp.gate.fmt, FM_F32);
     check_same(&m[0], &m[1], true, name);
-    if (!fm_kernels_get(NULL)->gemm_q8[fmt]) check_same(&m[0], &m[1], false, name);
+    if (!fm_kernels_get(NULL)->gemm_q8[fmt])
+        check_same(&m[0], &m[1], false, name);
+    else if (config == llama) /* V3's routing may tip over, and its attention has two forms */
+        check_fast(&m[0], name);
     for (int i = 0; i < 2; i++) {
         fm_model_release(&m[i]);
         fm_file_close(f[i]);
