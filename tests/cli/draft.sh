@@ -34,11 +34,11 @@ input=
 
 # memory for drafts is in the plan: one layer more in the cache, and more logits
 t 0 plan "$model"
-kv=$(grep '^KV cache' out | tr -s ' ' | cut -d ' ' -f 3)
+kv=$(grep '^KV cache  ' out | tr -s ' ' | cut -d ' ' -f 3)
 t 0 plan "$model" --draft mtp
-same "$(grep '^KV cache' out | tr -s ' ' | cut -d ' ' -f 3)" $((kv / 6 * 7))
+same "$(grep '^KV cache  ' out | tr -s ' ' | cut -d ' ' -f 3)" $((kv / 6 * 7))
 t 0 plan "$model" --draft lookup
-same "$(grep '^KV cache' out | tr -s ' ' | cut -d ' ' -f 3)" "$kv"
+same "$(grep '^KV cache  ' out | tr -s ' ' | cut -d ' ' -f 3)" "$kv"
 
 t 2 run -m "$model" --draft guess Hello
 failed_well
