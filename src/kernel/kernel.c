@@ -15,6 +15,7 @@ static struct tier {
     bool (*runs_here)(void);
     void (*fill)(struct fm_kernels *k, const char *tier);
     struct fm_kernels table;
+    bool runs; /* asked once: under a hypervisor each CPUID costs tens of microseconds */
 } tiers[] = {
     {.name = "scalar", .runs_here = always},
 #if defined(__x86_64__) || defined(__i386__)
@@ -42,6 +43,7 @@ static void fill_all(void)
         fm_kernels_init_scalar(&t->table);
         if (t->fill) t->fill(&t->table, t->name);
         t->table.tier = t->name;
+        t->runs = t->runs_here();
     }
 }
 
@@ -50,7 +52,7 @@ const struct fm_kernels *fm_kernels_tier(const char *name)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, fill_all);
     for (int i = 0; i < N_TIERS; i++)
-        if (!strcmp(tiers[i].name, name)) return tiers[i].runs_here() ? &tiers[i].table : NULL;
+        if (!strcmp(tiers[i].name, name)) return tiers[i].runs ? &tiers[i].table : NULL;
     return NULL;
 }
 
