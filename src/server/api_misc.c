@@ -33,6 +33,12 @@ void fm_api_balance(struct fm_server *s, struct fm_web_request *r)
     fm_web_reply(r, 200, "application/json", body, sizeof body - 1);
 }
 
+void fm_api_root(struct fm_server *s, struct fm_web_request *r)
+{
+    (void)s;
+    fm_web_reply(r, 200, "text/plain", "fathom is running\n", 18);
+}
+
 void fm_api_health(struct fm_server *s, struct fm_web_request *r)
 {
     (void)s;

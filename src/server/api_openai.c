@@ -12,9 +12,9 @@
 
 /* ---- faults ---- */
 
-static void write_fault(struct fm_buf *b, const struct fm_fault *f)
+void fm_openai_put_fault(struct fm_buf *b, const struct fm_fault *f)
 {
-    fm_buf_str(b, "{\"error\":{\"message\":");
+    fm_buf_str(b, "\"error\":{\"message\":");
     fm_put_str(b, f->message);
     fm_buf_str(b, ",\"type\":");
     fm_put_str(b, f->status >= 500 ? "server_error" : f->status == 429 ? "rate_limit_error" : f->code);
@@ -22,22 +22,24 @@ static void write_fault(struct fm_buf *b, const struct fm_fault *f)
     *f->param ? fm_put_str(b, f->param) : fm_buf_str(b, "null");
     fm_buf_str(b, ",\"code\":");
     fm_put_str(b, f->code);
-    fm_buf_str(b, "}}");
+    fm_buf_char(b, '}');
 }
 
 void fm_openai_fault(struct fm_web_request *r, const struct fm_fault *f)
 {
     struct fm_buf b = {0};
-    write_fault(&b, f);
+    fm_buf_char(&b, '{');
+    fm_openai_put_fault(&b, f);
+    fm_buf_char(&b, '}');
     fm_reply_json(r, f->status, &b);
 }
 
 static void fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
 {
     const bool sse = p->ask.stream;
-    if (sse) fm_buf_str(&p->out, "data: ");
-    write_fault(&p->out, f);
-    if (sse) fm_buf_str(&p->out, "\n\ndata: [DONE]\n\n");
+    fm_buf_str(&p->out, sse ? "data: {" : "{");
+    fm_openai_put_fault(&p->out, f);
+    fm_buf_str(&p->out, sse ? "}\n\ndata: [DONE]\n\n" : "}");
 }
 
 /* ---- shared members ---- */
@@ -252,10 +254,6 @@ static const struct fm_dialect chat = {.type = "text/event-stream; charset=utf-8
 /* thinking: {"type": "enabled" | "disabled"}; reasoning_effort none switches it off; the platform's retired names did. */
 static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
 {
-    static const struct {
-        const char *said, *meant; /* api-and-ux.md §1.2 */
-    } efforts[] = {{"none", NULL},   {"minimal", "low"}, {"low", "low"}, {"medium", "high"},
-                   {"high", "high"}, {"xhigh", "high"},  {"max", "max"}, {"ultra", "max"}};
     const struct fm_py *v = fm_py_get(a->body, "thinking"), *type = fm_py_get(v, "type");
     const char *effort = NULL;
     a->thinking = s->thinks && (!a->model || strcmp(a->model, "deepseek-chat") != 0);
@@ -265,14 +263,7 @@ static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
         a->thinking = !fm_span_is(type->text, "disabled");
     }
     if (!fm_ask_text(a, "reasoning_effort", &effort)) return false;
-    for (size_t i = 0; effort && i < sizeof efforts / sizeof *efforts; i++) {
-        if (strcmp(effort, efforts[i].said) != 0) continue;
-        a->effort = efforts[i].meant;
-        if (!a->effort) a->thinking = false;
-        effort = NULL;
-    }
-    if (effort)
-        return fm_fault_set(&a->fault, 400, "reasoning_effort", "reasoning_effort '%.40s' is not known", effort);
+    if (effort && !fm_ask_effort(a, "reasoning_effort", effort)) return false;
     if (a->thinking && !s->thinks) a->thinking = false; /* a model that cannot is not asked to */
     return true;
 }

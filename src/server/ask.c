@@ -178,7 +178,22 @@ static bool check_model(struct fm_ask *a, const struct fm_server *s)
                         a->model ? a->model : "", s->name);
 }
 
-bool fm_ask_common(struct fm_ask *a, const struct fm_server *s)
+bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word)
+{
+    static const struct {
+        const char *said, *meant; /* api-and-ux.md §1.2 */
+    } efforts[] = {{"none", NULL},   {"minimal", "low"}, {"low", "low"}, {"medium", "high"},
+                   {"high", "high"}, {"xhigh", "high"},  {"max", "max"}, {"ultra", "max"}};
+    for (size_t i = 0; i < sizeof efforts / sizeof *efforts; i++) {
+        if (strcmp(word, efforts[i].said) != 0) continue;
+        a->effort = efforts[i].meant;
+        if (!a->effort) a->thinking = false;
+        return true;
+    }
+    return fm_fault_set(&a->fault, 400, param, "%s '%.40s' is not known", param, word);
+}
+
+bool fm_ask_basics(struct fm_ask *a, const struct fm_server *s)
 {
     a->sampling = fm_sampling_default();
     a->sampling.temp = 1;
@@ -186,12 +201,23 @@ bool fm_ask_common(struct fm_ask *a, const struct fm_server *s)
     a->sampling.top_k = 0;
     a->max_tokens = -1;
     a->top = -1;
-    return check_model(a, s) && read_stream(a) && fm_ask_float(a, "temperature", 0, 2, &a->sampling.temp) &&
+    return check_model(a, s) && read_stream(a);
+}
+
+bool fm_ask_sampling(struct fm_ask *a)
+{
+    return fm_ask_float(a, "temperature", 0, 2, &a->sampling.temp) &&
            fm_ask_float(a, "top_p", 1e-9, 1, &a->sampling.top_p) &&
            fm_ask_int(a, "top_k", 0, 1 << 30, &a->sampling.top_k) &&
            fm_ask_float(a, "min_p", 0, 1, &a->sampling.min_p) &&
            fm_ask_float(a, "repetition_penalty", 0.01, 100, &a->sampling.repeat) && read_seed(a) &&
-           fm_ask_stops(a, "stop") && fm_ask_text(a, "user", &a->user) && fm_ask_text(a, "user_id", &a->user);
+           fm_ask_stops(a, "stop");
+}
+
+bool fm_ask_common(struct fm_ask *a, const struct fm_server *s)
+{
+    return fm_ask_basics(a, s) && fm_ask_sampling(a) && fm_ask_text(a, "user", &a->user) &&
+           fm_ask_text(a, "user_id", &a->user);
 }
 
 /* ---- the prompt ---- */

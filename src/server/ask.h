@@ -55,6 +55,11 @@ bool fm_ask_float(struct fm_ask *a, const char *key, double min, double max, flo
 /* model, stream, stream_options, temperature, top_p, stop, seed, top_k, min_p, max_tokens, user_id: what the OpenAI dialects
  * share. */
 bool fm_ask_common(struct fm_ask *a, const struct fm_server *s);
+/* Its parts: defaults, model and stream; and how to sample, of a->body as it is at the call. */
+bool fm_ask_basics(struct fm_ask *a, const struct fm_server *s);
+bool fm_ask_sampling(struct fm_ask *a);
+/* How hard to think: sets effort, and thinking to false for "none". */
+bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word);
 /* stop: a string or a list. */
 bool fm_ask_stops(struct fm_ask *a, const char *key);
 

@@ -19,6 +19,7 @@ static void reply_free(struct fm_reply *p)
     fm_buf_release(&p->out);
     fm_buf_release(&p->reasoning);
     fm_buf_release(&p->content);
+    fm_buf_release(&p->items);
     fm_free(p->tokens);
     fm_web_drop(p->r);
     fm_free(p);

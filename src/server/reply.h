@@ -39,7 +39,10 @@ struct fm_reply {
     char id[48];
     long long created;
     bool opened, got_reasoning;       /* streamed: an event of the kind has been sent */
-    int state;                        /* the dialect's own */
+    int state;                        /* the dialect's own … */
+    int n_events, n_items;            /* … of Responses: events and output items so far, */
+    size_t item_at;                   /* where the open item's text begins, */
+    struct fm_buf items;              /* and the finished ones */
     struct fm_buf out;                /* events being built; reused */
     struct fm_buf reasoning, content; /* all of them */
     struct fm_said_token *tokens;

@@ -9,15 +9,16 @@
 
 #include "server/ask.h"
 
-enum { OPEN = 1, ANTHROPIC = 2 };
+enum { OPEN = 1, ANTHROPIC = 2, OLLAMA = 4, ROOT = 8 };
 
 static const struct route {
     const char *method, *path;
     fm_endpoint_fn run;
-    unsigned flags; /* OPEN: without a key; ANTHROPIC: faults in that shape */
+    unsigned flags; /* OPEN: without a key; ANTHROPIC, OLLAMA: faults in that shape; ROOT: without prefixes only */
 } routes[] = {
     {"POST", "/chat/completions", fm_api_chat, 0},
     {"POST", "/completions", fm_api_completions, 0},
+    {"POST", "/responses", fm_api_responses, 0},
     {"POST", "/messages", fm_api_messages, ANTHROPIC},
     {"POST", "/messages/count_tokens", fm_api_count_tokens, ANTHROPIC},
     {"GET", "/models", fm_api_models, 0},
@@ -29,6 +30,12 @@ static const struct route {
     {"GET", "/slots", fm_api_slots, 0},
     {"GET", "/metrics", fm_api_metrics, 0},
     {"GET", "/health", fm_api_health, OPEN},
+    {"GET", "/", fm_api_root, OPEN | ROOT},
+    {"GET", "/api/version", fm_api_version, OLLAMA | ROOT},
+    {"GET", "/api/tags", fm_api_tags, OLLAMA | ROOT},
+    {"POST", "/api/show", fm_api_show, OLLAMA | ROOT},
+    {"POST", "/api/chat", fm_api_ollama_chat, OLLAMA | ROOT},
+    {"POST", "/api/generate", fm_api_generate, OLLAMA | ROOT},
 };
 enum { N_ROUTES = sizeof routes / sizeof *routes };
 
@@ -135,6 +142,11 @@ static void not_found(struct fm_web_request *r, const char *path, const char *me
     fm_openai_fault(r, &f);
 }
 
+static void fault_in_shape(struct fm_web_request *r, const struct route *at, const struct fm_fault *f)
+{
+    (at->flags & ANTHROPIC ? fm_anthropic_fault : at->flags & OLLAMA ? fm_ollama_fault : fm_openai_fault)(r, f);
+}
+
 void fm_route(void *server, struct fm_web_request *r)
 {
     struct fm_server *s = server;
@@ -146,11 +158,11 @@ void fm_route(void *server, struct fm_web_request *r)
         return;
     }
     for (int i = 0; i < N_ROUTES; i++) {
-        if (strcmp(path, routes[i].path) != 0) continue;
+        if (strcmp(routes[i].flags & ROOT ? fm_web_path(r) : path, routes[i].path) != 0) continue;
         methods = routes[i].method;
         if (strcmp(method, methods) != 0 && !(!strcmp(method, "HEAD") && !strcmp(methods, "GET"))) continue;
         if (!may_ask(s, r, &routes[i], &f)) {
-            (routes[i].flags & ANTHROPIC ? fm_anthropic_fault : fm_openai_fault)(r, &f);
+            fault_in_shape(r, &routes[i], &f);
             return;
         }
         allow_origin(s, r);

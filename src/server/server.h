@@ -41,13 +41,22 @@ void fm_reply_json(struct fm_web_request *r, int status, struct fm_buf *b);
 
 struct fm_fault;
 typedef void (*fm_endpoint_fn)(struct fm_server *s, struct fm_web_request *r);
+void fm_openai_put_fault(struct fm_buf *b, const struct fm_fault *f); /* "error":{…} */
 void fm_openai_fault(struct fm_web_request *r, const struct fm_fault *f);
+void fm_ollama_fault(struct fm_web_request *r, const struct fm_fault *f);
 void fm_anthropic_fault(struct fm_web_request *r, const struct fm_fault *f);
 
 void fm_api_chat(struct fm_server *s, struct fm_web_request *r);
 void fm_api_completions(struct fm_server *s, struct fm_web_request *r);
+void fm_api_responses(struct fm_server *s, struct fm_web_request *r);
 void fm_api_messages(struct fm_server *s, struct fm_web_request *r);
 void fm_api_count_tokens(struct fm_server *s, struct fm_web_request *r);
+void fm_api_version(struct fm_server *s, struct fm_web_request *r);
+void fm_api_tags(struct fm_server *s, struct fm_web_request *r);
+void fm_api_show(struct fm_server *s, struct fm_web_request *r);
+void fm_api_ollama_chat(struct fm_server *s, struct fm_web_request *r);
+void fm_api_generate(struct fm_server *s, struct fm_web_request *r);
+void fm_api_root(struct fm_server *s, struct fm_web_request *r);
 void fm_api_models(struct fm_server *s, struct fm_web_request *r);
 void fm_api_balance(struct fm_server *s, struct fm_web_request *r);
 void fm_api_health(struct fm_server *s, struct fm_web_request *r);

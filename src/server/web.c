@@ -378,6 +378,14 @@ static const char TOO_LARGE[] =
     "{\"error\":{\"message\":\"the request's body is larger than this server takes\",\"type\":\"invalid_request_error\","
     "\"param\":null,\"code\":\"invalid_request_error\"}}";
 
+/* A path or argument with a NUL stays as it came: it names nothing here. */
+static size_t unescape(void *cls, struct MHD_Connection *c, char *s)
+{
+    (void)cls;
+    (void)c;
+    return strstr(s, "%00") ? strlen(s) : MHD_http_unescape(s);
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
                                   const char *version, const char *data, size_t *n, void **con)
 {
@@ -533,7 +541,7 @@ enum fm_status fm_web_open(const struct fm_web_options *o, struct fm_web **out, 
                             on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listening, MHD_OPTION_CONNECTION_LIMIT,
                             (unsigned)h->o.connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)h->o.idle_seconds, MHD_OPTION_NOTIFY_COMPLETED,
-                            on_completed, h, MHD_OPTION_END);
+                            on_completed, h, MHD_OPTION_UNESCAPE_CALLBACK, unescape, h, MHD_OPTION_END);
     if (!h->d)
         FM_GOTO(fm_fail(err, FM_ERR_FAILED, "serve: %s port %d: the HTTP library does not start", o->host, o->port));
     h->listening = -1; /* the library closes it */

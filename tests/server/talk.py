@@ -128,6 +128,122 @@ def anthropic(text):
     check(post("/v1/messages", blocks)["content"][0]["text"] == text, "the billing header is not part of the prompt")
 
 
+def response_events(path, body, want_names=None):
+    names, data = events(path, body)
+    chunks = [json.loads(x) for x in data]
+    check(names == [c["type"] for c in chunks], f"{path}: event names are types")
+    check([c["sequence_number"] for c in chunks] == list(range(len(chunks))), f"{path}: numbers: {chunks}")
+    check(all("error" not in c for c in chunks), f"{path}: a member error stops clients")
+    return names, chunks
+
+
+def openai_responses(text):
+    prompt = CHAT["messages"][0]["content"]
+    body = {"model": "m", "input": prompt, "temperature": 0, "max_output_tokens": 24}
+    whole = post("/v1/responses", body)
+    check(whole["object"] == "response" and whole["id"].startswith("resp_"), f"responses: {whole}")
+    check(whole["status"] == "incomplete" and whole["incomplete_details"] == {"reason": "max_output_tokens"}, f"{whole}")
+    item, usage = whole["output"][0], whole["usage"]
+    check(item["type"] == "message" and item["role"] == "assistant" and item["status"] == "incomplete", f"item: {item}")
+    check(item["content"] == [{"type": "output_text", "annotations": [], "logprobs": [], "text": text}], f"item: {item}")
+    check(usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] and usage["output_tokens"] == 24
+          and set(usage["input_tokens_details"]) == {"cached_tokens", "cache_write_tokens"}
+          and usage["output_tokens_details"] == {"reasoning_tokens": 0}, f"usage: {usage}")
+    names, chunks = response_events("/responses", body)
+    want = ["created", "in_progress", "output_item.added", "content_part.added"]
+    want += ["output_text.delta"] * (len(names) - 8) + ["output_text.done", "content_part.done", "output_item.done",
+                                                        "incomplete"]
+    check(names == ["response." + w for w in want], f"responses: order: {names}")
+    deltas = [c for c in chunks if c["type"] == "response.output_text.delta"]
+    check("".join(c["delta"] for c in deltas) == text, "responses: the stream's text")
+    check(len({(c["item_id"], c["output_index"], c["content_index"]) for c in deltas}) == 1, "responses: one item")
+    last = chunks[-1]["response"]
+    check(last["output"] == [chunks[-2]["item"]] and chunks[-2]["item"]["content"][0]["text"] == text, f"last: {last}")
+    check(chunks[2]["item"]["id"] == chunks[-2]["item"]["id"] == deltas[0]["item_id"], "responses: the item's id")
+    check(last["id"] == chunks[0]["response"]["id"] and chunks[0]["response"]["output"] == [], "responses: one answer")
+    stop = text[3:6]
+    done = response_events("/v1/responses", {**body, "stop": [stop]})[1][-1]
+    check(done["type"] == "response.completed" and done["response"]["status"] == "completed", f"completed: {done}")
+    check(done["response"]["output"][0]["content"][0]["text"] == text[:text.index(stop)], f"completed: {done}")
+    # what clients of agents send: everything that is not understood is passed over
+    items = [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": prompt}]},
+             {"type": "web_search_call", "id": "ws_1", "status": "completed"}]
+    agent = {**body, "input": items, "tools": [{"type": "web_search"}, {"type": "custom", "name": "x"}, {"type": "namespace"}],
+             "store": False, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "tool_choice": "auto",
+             "parallel_tool_calls": False, "reasoning": {"effort": "medium", "summary": "auto"}, "truncation": "auto",
+             "text": {"format": {"type": "text"}, "verbosity": "low"}, "previous_response_id": "resp_1"}
+    check(post("/v1/responses", agent)["output"][0]["content"][0]["text"] == text, "an agent's request")
+    history = [{"role": "user", "content": "a"}, {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "b"}]},
+               {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"x":  1.0}'},
+               {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "d"}]},
+               {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "e"}]}]
+    got = post("/v1/responses", {**body, "input": history}, 400)  # this model's format has no words for calls: it arrived
+    check("message 2: it has no tool calls" in got["error"]["message"], f"a history with a call: {got}")
+    for wrong, status, param in [
+        ({}, 400, "input"), ({"input": []}, 400, "input"), ({"input": 5}, 400, "input"), ({"input": [5]}, 400, "input"),
+        ({"input": [{"role": "robot", "content": "x"}]}, 400, "input"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, 400, "input"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, 400, "input"),
+        ({"input": [{"type": "function_call", "name": "f", "arguments": {}}]}, 400, "input"),
+        ({"input": "x", "max_output_tokens": 0}, 422, "max_output_tokens"), ({"input": "x", "tools": {}}, 400, "tools"),
+        ({"input": "x", "tool_choice": "required"}, 400, "tool_choice"),
+        ({"input": "x", "text": {"format": {"type": "json_object"}}}, 400, "text.format"),
+        ({"input": "x", "reasoning": {"effort": "silly"}}, 400, "reasoning.effort"),
+        ({"input": "x", "reasoning": {"effort": 3}}, 400, "reasoning.effort"), ({"input": "word " * 5000}, 400, None),
+    ]:
+        for stream in (False, True):
+            got = post("/v1/responses", {**wrong, "stream": stream}, status)
+            check(got.get("error", {}).get("param") == param, f"{str(wrong)[:60]}: {got}")
+
+
+def lines(path, body):
+    """The objects of an NDJSON stream."""
+    status, headers, raw = ask("POST", path, body)
+    check(status == 200 and headers["Content-Type"] == "application/x-ndjson", f"{path}: {status} {headers}")
+    got = [json.loads(x) for x in raw.decode().splitlines()]
+    check([x["done"] for x in got] == [False] * (len(got) - 1) + [True], f"{path}: done once, at the end: {got}")
+    return got
+
+
+def ollama(text):
+    check(ask("GET", "/")[0] == 200 and ask("HEAD", "/")[0] == 200, "the root answers")
+    check(all(x.isdigit() for x in json.loads(ask("GET", "/api/version")[2])["version"].split(".")), "a numeric version")
+    model = json.loads(ask("GET", "/api/tags")[2])["models"][0]
+    check(model["name"] == model["model"] and model["size"] > 0 and model["details"]["format"] == "gguf", f"tags: {model}")
+    show = post("/api/show", {"model": model["name"]})
+    arch = show["model_info"]["general.architecture"]
+    check(show["model_info"][arch + ".context_length"] > 0 and "completion" in show["capabilities"], f"show: {show}")
+    body = {"model": "m", "messages": CHAT["messages"], "options": {"temperature": 0, "num_predict": 24, "num_ctx": 4096}}
+    got = lines("/api/chat", body)
+    check("".join(x["message"]["content"] for x in got) == text, f"chat: {got}")
+    last = got[-1]
+    check(last["done_reason"] == "length" and last["eval_count"] == 24 and last["prompt_eval_count"] > 0, f"last: {last}")
+    check(last["total_duration"] >= last["eval_duration"] > 0 and last["load_duration"] == 0, f"last: {last}")
+    whole = post("/api/chat", {**body, "stream": False, "think": False, "keep_alive": "5m"})
+    check(whole["message"] == {"role": "assistant", "content": text} and whole["done"], f"chat: {whole}")
+    prompt = CHAT["messages"][0]["content"]
+    for raw in (False, True):
+        got = lines("/api/generate", {"model": "m", "prompt": prompt, "options": body["options"], "raw": raw})
+        check("".join(x["response"] for x in got) == text, f"generate: {got}")
+    stop = {**body["options"], "stop": [text[3:6]]}
+    whole = post("/api/generate", {"prompt": prompt, "stream": False, "options": stop})
+    check(whole["response"] == text[:text.index(text[3:6])] and whole["done_reason"] == "stop", f"generate: {whole}")
+    check(post("/api/generate", {"model": "m"})["done_reason"] == "load", "nothing to answer")
+    check(post("/api/chat", {"model": "m", "messages": []})["done_reason"] == "load", "nothing to answer")
+    for path, wrong, status in [
+        ("chat", "{", 400), ("chat", {"messages": 5}, 400), ("chat", {"messages": [{"content": "x"}]}, 400),
+        ("chat", {**body, "format": "json"}, 400), ("chat", {**body, "options": 5}, 400), ("chat", {**body, "think": 5}, 400),
+        ("chat", {**body, "options": {"temperature": 9}}, 422), ("chat", {**body, "think": "silly"}, 400),
+        ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400),
+        ("generate", {"prompt": 5}, 400), ("generate", {"prompt": "x", "suffix": "y"}, 400),
+        ("generate", {"prompt": "word " * 5000}, 400), ("generate", {"prompt": "x", "images": ["aa"]}, 400),
+    ]:
+        got = post("/api/" + path, wrong, status)
+        check(set(got) == {"error"} and isinstance(got["error"], str), f"{str(wrong)[:60]}: {got}")
+    for path in ("/v1/api/version", "/v1/", "/beta/api/tags"):
+        check(ask("GET", path)[0] == 404, f"{path}: at the root only")
+
+
 def wrong_requests():
     bad = CHAT["messages"]
     for body, status, param in [
@@ -215,7 +331,9 @@ def main():
     check(json.loads(ask("GET", "/props")[2])["total_slots"] == 4, "props")
     text = openai_chat()
     openai_completions(text)
+    openai_responses(text)
     anthropic(text)
+    ollama(text)
     wrong_requests()
     broken_clients()
     company(text)
