@@ -117,6 +117,15 @@ void fm_scheduler_slot(struct fm_scheduler *s, int i, struct fm_slot_info *out);
 
 /* ---- the server ---- */
 
+/* One request at its end. */
+struct fm_served {
+    const char *method, *path, *id; /* printable ASCII without \" and \\, anything else as ?; id: as in x-request-id */
+    int status;                     /* 0: the client left before there was one                               */
+    int prompt_tokens, cached_tokens, answer_tokens; /* all 0 where nothing was generated                    */
+    double seconds;                                  /* since its headers came                               */
+    bool left;                                       /* the client did, before the answer's end              */
+};
+
 struct fm_serve_options {
     const char *host;        /* NULL: 127.0.0.1                                           */
     int port;                /* 0: any that is free                                       */
@@ -132,7 +141,8 @@ struct fm_serve_options {
     struct fm_scheduler_options scheduler;
     const volatile int *stop; /* raised by a signal handler: 1 drain, 2 at once   */
     void (*on_ready)(void *arg, const char *host, int port);
-    void (*on_request)(void *arg, const char *line); /* one line per answered request, no prompt text; NULL: none */
+    void (*on_request)(void *arg, const struct fm_served *r); /* NULL, or from the HTTP thread                    */
+    void (*on_stopping)(void *arg);                           /* NULL, or once, when stop was seen                */
     void *arg;
 };
 /* Serve e until stopped.  An address other than this machine's own needs keys: FM_ERR_USAGE. */

@@ -1,10 +1,12 @@
 /* fathom serve: the model behind HTTP. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/str.h"
+#include "cli/notify.h"
 #include "cli/setup.h"
 #include "cli/signals.h"
 #include "cli/term.h"
@@ -16,6 +18,7 @@ struct settings {
     struct fm_opt_list keys, origins;
     const char *key_file;
     double cache_gb;
+    bool log_json;
 };
 
 #define AT(field) offsetof(struct settings, field)
@@ -35,13 +38,57 @@ static const struct fm_opt serve_rows[] = {
     {0, "request-seconds", FM_OPT_DOUBLE, AT(serve.seconds_max), 0, 1e7, "X",
      "longest time for one request (default: any)"},
     {0, "connections", FM_OPT_INT, AT(serve.connections), 1, 65536, "N", "open at once (default: 4096)"},
+    {0, "log-json", FM_OPT_FLAG, AT(log_json), 0, 0, NULL, "the line per request as a JSON object"},
     {0},
 };
+
+/* A line per request.  Texts of r are safe inside quotes. */
+static void log_json(const struct fm_served *r)
+{
+    const time_t now = time(NULL);
+    struct tm tm;
+    char at[32];
+    (void)gmtime_r(&now, &tm);
+    (void)strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    fm_note(
+        "{\"time\":\"%s\",\"method\":\"%s\",\"path\":\"%s\",\"status\":%d,\"prompt_tokens\":%d,\"cached_tokens\":%d,"
+        "\"answer_tokens\":%d,\"seconds\":%.3f,\"left\":%s,\"id\":\"%s\"}",
+        at, r->method, r->path, r->status, r->prompt_tokens, r->cached_tokens, r->answer_tokens, r->seconds,
+        r->left ? "true" : "false", r->id);
+}
+
+static void log_request(void *arg, const struct fm_served *r)
+{
+    const struct settings *s = arg;
+    char tokens[96] = "";
+    if (s->log_json) {
+        log_json(r);
+        return;
+    }
+    if (r->prompt_tokens)
+        (void)snprintf(tokens, sizeof tokens, " %d prompt tokens (%d cached), %d answered", r->prompt_tokens,
+                       r->cached_tokens, r->answer_tokens);
+    fm_note("%s %s %d%s in %.3f s%s, %s", r->method, r->path, r->status, tokens, r->seconds,
+            r->left ? ", the client left" : "", r->id);
+}
+
+/* Requests are told unless somebody asked for warnings or errors only. */
+static bool tells_requests(const struct fm_setup *s)
+{
+    return !s->quiet && !(s->log_level && (!strcmp(s->log_level, "error") || !strcmp(s->log_level, "warn")));
+}
+
+static void stopping(void *arg)
+{
+    (void)arg;
+    fm_notify("STOPPING=1");
+}
 
 static void ready(void *arg, const char *host, int port)
 {
     struct settings *s = arg;
     (void)s;
+    fm_notify("READY=1");
     fm_note("listening on http://%s%s%s:%d/v1", strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "", port);
 }
 
@@ -75,6 +122,8 @@ static enum fm_status serve(struct settings *s, struct fm_error *err)
     if (s->cache_gb > 0) s->serve.scheduler.cache_bytes = (uint64_t)(s->cache_gb * 1e9);
     s->serve.stop = fm_signals_flag();
     s->serve.on_ready = ready;
+    s->serve.on_stopping = stopping;
+    if (tells_requests(&s->setup)) s->serve.on_request = log_request;
     s->serve.arg = s;
     if (!st) st = fm_serve(e, &s->serve, err);
     fm_engine_close(e);

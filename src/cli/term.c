@@ -90,10 +90,12 @@ void fm_note(const char *fmt, ...)
     if (term.quiet) return;
     va_list ap;
     va_start(ap, fmt);
+    flockfile(stderr); /* a server's threads: lines stay whole */
     clear_line();
     fputs(fm_dim(), stderr);
     vfprintf(stderr, fmt, ap);
     fprintf(stderr, "%s\n", fm_plain());
+    funlockfile(stderr);
     va_end(ap);
 }
 

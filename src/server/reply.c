@@ -158,6 +158,7 @@ static void on_end(void *arg, const struct fm_request_result *result)
     struct fm_fault fault = {0};
     p->result = *result;
     p->stop_text = result->stop;
+    fm_web_note_tokens(p->r, result->prompt_tokens, result->cached_tokens, result->answer_tokens);
     fm_web_on_close(p->r, NULL, NULL);
     if (result->end == FM_END_FAILED)
         (void)fm_fault_of(&fault, &result->error);
@@ -191,6 +192,7 @@ static void refuse(struct fm_reply *p, const struct fm_fault *f, bool busy)
 static void on_accept(void *arg, struct fm_request *request)
 {
     struct fm_reply *p = arg;
+    fm_web_note_tokens(p->r, (int)p->ask.n_ids, 0, 0);
     if (p->ask.stream) {
         fm_web_begin(p->r, 200, p->dialect->type, p->dialect->ping);
         p->dialect->begin(p);

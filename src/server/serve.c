@@ -36,12 +36,19 @@ static void wait_for_stop(struct fm_server *s)
 {
     const struct timespec tick = {.tv_nsec = 50 * 1000 * 1000};
     while (!*s->o->stop) (void)nanosleep(&tick, NULL);
+    if (s->o->on_stopping) s->o->on_stopping(s->o->arg);
     const int seconds = s->o->drain_seconds ? s->o->drain_seconds : DRAIN_SECONDS;
     fm_web_quiesce(s->http);
     for (int i = 0; i < 20 * seconds && *s->o->stop < 2; i++) {
         if (fm_scheduler_drain(s->scheduler) && !fm_web_active(s->http)) break;
         (void)nanosleep(&tick, NULL);
     }
+}
+
+static void done(void *server, const struct fm_served *r)
+{
+    const struct fm_server *s = server;
+    if (s->o->on_request) s->o->on_request(s->o->arg, r);
 }
 
 enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, struct fm_error *err)
@@ -60,8 +67,12 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     s.started = (long long)time(NULL);
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);
     FM_GOTO(fm_scheduler_new(e, &o->scheduler, &s.scheduler, err));
-    const struct fm_web_options h = {
-        .host = mine.host, .port = o->port, .connections = o->connections, .handler = fm_route, .arg = &s};
+    const struct fm_web_options h = {.done = done,
+                                     .host = mine.host,
+                                     .port = o->port,
+                                     .connections = o->connections,
+                                     .handler = fm_route,
+                                     .arg = &s};
     FM_GOTO(fm_web_open(&h, &s.http, err));
     if (o->on_ready) o->on_ready(o->arg, mine.host, fm_web_port(s.http));
     wait_for_stop(&s);

@@ -49,6 +49,7 @@ struct fm_web_request {
     int fd;
     struct fm_buf body;
     bool too_large, handled;
+    int prompt_tokens, cached_tokens, answer_tokens; /* for the log */
 
     pthread_mutex_t lock;
     struct pair headers[HEADERS_MAX];
@@ -256,6 +257,15 @@ int fm_web_status(struct fm_web_request *r)
     return status;
 }
 
+void fm_web_note_tokens(struct fm_web_request *r, int prompt, int cached, int answer)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    r->prompt_tokens = prompt;
+    r->cached_tokens = cached;
+    r->answer_tokens = answer;
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
 static void put(struct fm_web_request *r, const char *bytes, size_t n) /* under its lock */
 {
     if (r->out_at == r->out.len) {
@@ -416,12 +426,38 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     return answer_or_sleep(r);
 }
 
+/* What strangers sent, fit for a log. */
+static const char *printable(const char *s, char *dst, size_t n)
+{
+    size_t i = 0;
+    for (; s[i] && i + 1 < n; i++) dst[i] = s[i] > ' ' && s[i] < 127 && s[i] != '"' && s[i] != '\\' ? s[i] : '?';
+    dst[i] = 0;
+    return dst;
+}
+
+static void report(struct fm_web *h, struct fm_web_request *r, bool complete)
+{
+    char method[24], path[200];
+    if (!h->o.done) return;
+    (void)pthread_mutex_lock(&r->lock);
+    const struct fm_served d = {.method = printable(r->method, method, sizeof method),
+                                .path = printable(r->path, path, sizeof path),
+                                .id = r->id,
+                                .status = r->status,
+                                .prompt_tokens = r->prompt_tokens,
+                                .cached_tokens = r->cached_tokens,
+                                .answer_tokens = r->answer_tokens,
+                                .seconds = fm_seconds() - r->started,
+                                .left = !complete || !r->ended};
+    (void)pthread_mutex_unlock(&r->lock);
+    h->o.done(h->o.arg, &d);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *c, void **con, enum MHD_RequestTerminationCode code)
 {
     struct fm_web *h = cls;
     struct fm_web_request *r = *con;
     (void)c;
-    (void)code;
     if (!r) return;
     *con = NULL;
     if (r->fd >= 0) (void)!epoll_ctl(h->epoll, EPOLL_CTL_DEL, r->fd, NULL);
@@ -434,6 +470,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con, enum M
     r->c = NULL;
     r->suspended = false;
     (void)pthread_mutex_unlock(&r->lock);
+    report(h, r, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     mark_gone(r);
     fm_web_drop(r);
 }

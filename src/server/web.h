@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "fathom_serve.h"
 
 struct fm_web;
 struct fm_web_request;
@@ -27,6 +28,7 @@ struct fm_web_options {
     int idle_seconds; /* a connection without a request is closed after; 0: 75                   */
     int ping_seconds; /* of silence in a stream; 0: 10                                           */
     void (*handler)(void *arg, struct fm_web_request *r);
+    void (*done)(void *arg, const struct fm_served *r); /* NULL, or at each request's end */
     void *arg;
 };
 
@@ -66,6 +68,8 @@ void fm_web_begin_late(struct fm_web_request *r, const char *type);
 bool fm_web_has_begun(struct fm_web_request *r);
 bool fm_web_write(struct fm_web_request *r, const char *bytes, size_t n); /* false: nobody reads any more */
 void fm_web_end(struct fm_web_request *r);
+/* For done: what it took.  Before the answer's end. */
+void fm_web_note_tokens(struct fm_web_request *r, int prompt, int cached, int answer);
 int fm_web_status(struct fm_web_request *r); /* of the answer; 0: none yet */
 
 #endif

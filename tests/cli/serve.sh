@@ -24,10 +24,52 @@ stop() { # signal, exit code wanted
     [ "$rc" = "$2" ] || complain "exit code $rc, not $2"
 }
 
-start
+start --log-level info
 last='serve'
 python3 "$root/tests/server/talk.py" "$port" >out 2>err || complain 'clients are not content'
 stop TERM 0
+for line in '^POST /v1/chat/completions 200 [0-9]+ prompt tokens \([0-9]+ cached\), 24 answered in [0-9.]+ s, [0-9a-f]{24}$' \
+    '^GET /v1/models 403 in 0\.[0-9]+ s, ' '^POST /v1/chat/completions 200 .* s, the client left, ' '^POST /api/generate 400 '; do
+    grep -qE "$line" served || complain "no line of its log is like $line"
+done
+! grep -q 'best of times' served || complain 'texts of requests are in its log'
+
+cat >manager.py <<'END'
+import os, socket, subprocess, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1].replace("@", "\0"))
+s.settimeout(60)
+p = subprocess.Popen(sys.argv[2:], env={**os.environ, "NOTIFY_SOCKET": sys.argv[1]}, stderr=subprocess.DEVNULL)
+said = [s.recv(100)]
+p.terminate()
+said.append(s.recv(100))
+sys.exit(p.wait() or said != [b"READY=1", b"STOPPING=1"])
+END
+last='serve, for a service manager'
+for socket in "$tmp/notify" "@fathom-test-$$"; do
+    python3 manager.py "$socket" "$BIN" serve -m "$model" --port 0 2>err || complain "$socket is not told"
+done
+
+start --log-json
+python3 - "$port" <<'END'
+import http.client, sys
+for path in ("/health", '/a"b%0a%5c', "/%c3%a4"):
+    c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+    c.request("GET", path)
+    c.getresponse().read()
+END
+stop TERM 0
+python3 - >out 2>err <<'END' || complain 'its log is not JSON'
+import json
+lines = [json.loads(x) for x in open("served") if x.startswith("{")]
+assert [(x["path"], x["status"], x["left"]) for x in lines] == [("/health", 200, False), ("/a?b??", 404, False),
+                                                              ("/??", 404, False)], lines
+END
+
+start --log-level warn
+python3 -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$port/health')"
+stop TERM 0
+! grep -q health served || complain 'it tells requests though warnings only were asked for'
 
 start --api-key secret --strict-model
 last='serve --api-key'
