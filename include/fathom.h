@@ -193,6 +193,26 @@ enum fm_status fm_chat_send(struct fm_chat *c, const char *text, const struct fm
 /* Drop the last answer and generate it again. FM_ERR_USAGE when there is none. */
 enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
                                   struct fm_error *err) FM_MUST_USE;
+/* Whether answers in a conversation's format begin with reasoning. */
+enum fm_thinking { FM_THINKS_NEVER, FM_THINKS_ON_DEMAND, FM_THINKS_ALWAYS };
+enum fm_thinking fm_chat_can_think(const struct fm_chat *c);
+/* For the answers from now on; at first none where it is on demand.  effort NULL, "low", "high" or "max".  FM_ERR_USAGE when
+ * the format cannot do that, or tells the model nothing about this effort; then nothing has changed. */
+enum fm_status fm_chat_set_thinking(struct fm_chat *c, bool thinking, const char *effort,
+                                    struct fm_error *err) FM_MUST_USE;
+/* *effort (may be NULL): NULL or what was set, static. */
+bool fm_chat_thinking(const struct fm_chat *c, const char **effort);
+
+/* The i-th message, from 0: false behind the last.  role is static, text ends with a NUL and stays until the conversation
+ * changes.  Of answers only the content is kept, no reasoning. */
+bool fm_chat_message(const struct fm_chat *c, int i, const char **role, const char **text);
+/* Drop the last message of the user and what came behind it.  false: there is none. */
+bool fm_chat_undo(struct fm_chat *c);
+/* The messages and the thinking as JSON, as chat-encode takes them; a file that is there is replaced, or left whole. */
+enum fm_status fm_chat_save(const struct fm_chat *c, const char *path, struct fm_error *err) FM_MUST_USE;
+/* The conversation becomes the file's, its system message and its thinking included.  What a chat has no place for (tools,
+ * other roles, more than the context holds) is FM_ERR_INPUT; on failure nothing has changed. */
+enum fm_status fm_chat_load(struct fm_chat *c, const char *path, struct fm_error *err) FM_MUST_USE;
 void fm_chat_clear(struct fm_chat *c);
 void fm_chat_cancel(struct fm_chat *c); /* as fm_session_cancel */
 int fm_chat_length(const struct fm_chat *c);
@@ -204,7 +224,8 @@ const char *fm_chat_format_name(const struct fm_chat *c); /* NULL: continues tex
 /* The i-th name, NULL behind the last: "deepseek-v4", "qwen3", … */
 const char *fm_chat_format_at(int i);
 
-/* Whether answers in the format may begin with reasoning; false for a format that is not known. */
+/* Whether answers in the format may begin with reasoning of their own accord, where the prompt did not open it; false for a
+ * format that is not known. */
 bool fm_chat_format_thinks(const char *format);
 
 /* The prompt of messages[n], JSON as the command line's `chat-encode` takes it.  thinking: as if the messages asked for

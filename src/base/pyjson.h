@@ -56,6 +56,8 @@ const struct fm_py *fm_py_get(const struct fm_py *v, const char *key);
 void fm_py_write(struct fm_buf *out, const struct fm_py *v, int indent);
 /* One string with its quotes. */
 void fm_py_write_string(struct fm_buf *out, struct fm_span s);
+/* The same of any bytes: those that are no UTF-8 become U+FFFD. */
+void fm_py_write_text(struct fm_buf *out, const char *s, size_t n);
 
 bool fm_span_is(struct fm_span s, const char *word);
 

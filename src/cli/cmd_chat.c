@@ -5,47 +5,20 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "cli/line.h"
-#include "cli/setup.h"
 #include "cli/signals.h"
+#include "cli/slash.h"
 #include "cli/term.h"
-
-struct talk {
-    struct fm_setup setup;
-    struct fm_answer_setup answer;
-    const char *system, *format;
-    struct fm_engine *engine;
-    struct fm_chat *chat;
-    struct fm_line *line;
-    struct fm_generation_stats stats; /* of the last answer */
-    int answers;
-    bool ended_line; /* the answer's last byte was a newline */
-    bool reasoned;   /* reasoning was shown, and no answer yet */
-    bool leave;
-};
-
-#define AT(field) offsetof(struct talk, field)
-
-static const struct fm_opt chat_rows[] = {
-    {0, "system", FM_OPT_TEXT, AT(system), 0, 0, "TEXT", "system message (default: the chat format's)"},
-    {0, "chat-format", FM_OPT_TEXT, AT(format), 0, 0, "NAME", "instead of the model's own; help lists them"},
-    {0},
-};
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
 
-/* Thinking aloud is no result: dim, and on standard error. */
 static bool show_reasoning(void *arg, const char *text, size_t n)
 {
-    struct talk *t = arg;
-    if (!fm_term_is_quiet()) {
-        t->reasoned = true;
-        fprintf(stderr, "%s%.*s%s", fm_dim(), (int)n, text, fm_plain());
-    }
+    struct fm_dialogue *t = arg;
+    t->reasoned |= fm_show_reasoning(text, n);
     return !fm_signals_pending();
 }
 
-static void end_reasoning(struct talk *t, const char *gap)
+static void end_reasoning(struct fm_dialogue *t, const char *gap)
 {
     if (t->reasoned) fputs(gap, stderr);
     t->reasoned = false;
@@ -53,7 +26,7 @@ static void end_reasoning(struct talk *t, const char *gap)
 
 static bool show_text(void *arg, const char *text, size_t n)
 {
-    struct talk *t = arg;
+    struct fm_dialogue *t = arg;
     end_reasoning(t, "\n\n");
     if (n) t->ended_line = text[n - 1] == '\n';
     return fm_out(text, n) && fm_out_flush() && !fm_signals_pending();
@@ -61,8 +34,7 @@ static bool show_text(void *arg, const char *text, size_t n)
 
 static void cancel_chat(void *chat) { fm_chat_cancel(chat); }
 
-/* text NULL: the last answer once more. */
-static enum fm_status answer(struct talk *t, const char *text, struct fm_error *err)
+enum fm_status fm_dialogue_answer(struct fm_dialogue *t, const char *text, struct fm_error *err)
 {
     struct fm_generation g = t->answer.gen;
     g.sampling.seed += (uint64_t)t->answers++; /* else the same question would draw the same numbers again */
@@ -85,100 +57,10 @@ static enum fm_status answer(struct talk *t, const char *text, struct fm_error *
     return stopped ? FM_OK : st;
 }
 
-/* ---- slash commands -------------------------------------------------------------------------------------------- */
-
-static enum fm_status do_help(struct talk *t, char *arg, struct fm_error *err);
-
-static enum fm_status do_clear(struct talk *t, char *arg, struct fm_error *err)
-{
-    (void)arg, (void)err;
-    fm_chat_clear(t->chat);
-    fm_note("The conversation is empty.");
-    return FM_OK;
-}
-
-static enum fm_status do_regen(struct talk *t, char *arg, struct fm_error *err)
-{
-    (void)arg;
-    return answer(t, NULL, err);
-}
-
-static enum fm_status do_set(struct talk *t, char *arg, struct fm_error *err)
-{
-    const struct fm_opt_set sets[] = {{fm_sampling_rows, &t->answer}, {0}};
-    char *value = arg + strcspn(arg, " \t");
-    if (*value) *value++ = 0;
-    value += strspn(value, " \t");
-    if (*arg && *value) {
-        FM_TRY(fm_opt_assign(sets, arg, value, err));
-        fm_note("%s = %s", arg, value);
-        return FM_OK;
-    }
-    const struct fm_sampling *s = &t->answer.gen.sampling;
-    fprintf(stderr, "temp %g  top_k %d  top_p %g  min_p %g  repeat %g  seed %llu  max_tokens %d\n", (double)s->temp,
-            s->top_k, (double)s->top_p, (double)s->min_p, (double)s->repeat, (unsigned long long)s->seed,
-            t->answer.gen.max_tokens);
-    return FM_OK;
-}
-
-static enum fm_status do_stats(struct talk *t, char *arg, struct fm_error *err)
-{
-    (void)arg, (void)err;
-    if (t->answers) fm_answer_report(&t->stats);
-    fprintf(stderr, "context: %d of %d tokens\n", fm_chat_length(t->chat), fm_chat_ctx(t->chat));
-    return FM_OK;
-}
-
-static enum fm_status do_exit(struct talk *t, char *arg, struct fm_error *err)
-{
-    (void)arg, (void)err;
-    t->leave = true;
-    return FM_OK;
-}
-
-static const struct slash {
-    const char *name, *alias, *help;
-    enum fm_status (*run)(struct talk *t, char *arg, struct fm_error *err);
-} slashes[] = {
-    {"/help", "/?", "print this", do_help},
-    {"/clear", NULL, "forget the conversation", do_clear},
-    {"/regen", NULL, "the last answer once more", do_regen},
-    {"/set", NULL, "[KEY VALUE]  temp, top_k, top_p, min_p, repeat, seed, max_tokens", do_set},
-    {"/stats", NULL, "tokens and speed of the last answer, room left", do_stats},
-    {"/exit", "/bye", "leave; also /quit, Ctrl-D", do_exit},
-    {"/quit", NULL, NULL, do_exit},
-};
-enum { N_SLASHES = sizeof slashes / sizeof *slashes };
-
-static enum fm_status do_help(struct talk *t, char *arg, struct fm_error *err)
-{
-    (void)t, (void)arg, (void)err;
-    for (int i = 0; i < N_SLASHES; i++)
-        if (slashes[i].help)
-            fprintf(stderr, "%-7s %-5s %s\n", slashes[i].name, slashes[i].alias ? slashes[i].alias : "",
-                    slashes[i].help);
-    fprintf(stderr, "\"\"\"           begins and ends a text of several lines\n"
-                    "Ctrl-C        stops the answer and keeps it; twice, or at an empty prompt, it leaves\n");
-    return FM_OK;
-}
-
-static enum fm_status slash_command(struct talk *t, char *line, struct fm_error *err)
-{
-    char *arg = line + strcspn(line, " \t");
-    if (*arg) *arg++ = 0;
-    arg += strspn(arg, " \t");
-    for (int i = 0; i < N_SLASHES; i++)
-        if (!strcmp(line, slashes[i].name) || (slashes[i].alias && !strcmp(line, slashes[i].alias)))
-            return slashes[i].run(t, arg, err);
-    fm_fail(err, FM_ERR_USAGE, "read a command: %.40s: no such command", line);
-    fm_hint(err, "/help lists the commands; a text that begins with / goes between \"\"\" lines");
-    return FM_ERR_USAGE;
-}
-
 /* ---- lines ----------------------------------------------------------------------------------------------------- */
 
 /* text begins with three quotes: read on until a line ends with three more.  Both are dropped. */
-static enum fm_line_end read_block(struct talk *t, struct fm_buf *text)
+static enum fm_line_end read_block(struct fm_dialogue *t, struct fm_buf *text)
 {
     struct fm_buf line = {0}, all = {0};
     enum fm_line_end end = FM_LINE_READ;
@@ -206,18 +88,18 @@ static bool is_blank(const struct fm_buf *text)
     return true;
 }
 
-static enum fm_status handle(struct talk *t, struct fm_buf *text, bool block, struct fm_error *err)
+static enum fm_status handle(struct fm_dialogue *t, struct fm_buf *text, bool block, struct fm_error *err)
 {
     if (text->failed) return fm_fail_memory(err, "the line", text->len);
     if (text->len && memchr(text->data, 0, text->len))
         return fm_fail(err, FM_ERR_INPUT, "read a line: standard input: no message holds a NUL");
     if (is_blank(text)) return FM_OK;
-    if (!block && text->data[0] == '/') return slash_command(t, text->data, err);
-    return answer(t, text->data, err);
+    if (!block && text->data[0] == '/') return fm_slash(t, text->data, err);
+    return fm_dialogue_answer(t, text->data, err);
 }
 
 /* At a terminal a failed answer is reported and the conversation goes on; else it ends the program. */
-static enum fm_status converse(struct talk *t, struct fm_error *err)
+static enum fm_status converse(struct fm_dialogue *t, struct fm_error *err)
 {
     struct fm_buf text = {0};
     enum fm_status st = FM_OK;
@@ -238,22 +120,22 @@ static enum fm_status converse(struct talk *t, struct fm_error *err)
     return st || (end != FM_LINE_INTERRUPT && !fm_signals_leaving()) ? st : FM_ERR_CANCELLED;
 }
 
-static void greet(const struct talk *t)
+static void greet(const struct fm_dialogue *t)
 {
     const struct fm_model_info *i = fm_engine_info(t->engine);
-    if (!fm_chat_format_name(t->chat) && !fm_note_unknown_chat(i, t->format))
+    if (!fm_chat_format_name(t->chat) && !fm_note_unknown_chat(i, t->how.format))
         fm_note("%s has no chat format: it continues your text.", i->name);
     if (fm_line_is_terminal(t->line))
         fm_note("%s, %.3g million parameters, %s, %d threads. /help lists the commands.", i->name,
                 (double)i->params_total * 1e-6, i->format, fm_engine_threads(t->engine));
 }
 
-static enum fm_status talk(struct talk *t, struct fm_error *err)
+static enum fm_status talk(struct fm_dialogue *t, struct fm_error *err)
 {
     enum fm_status st;
     fm_signals_init();
     FM_GOTO(fm_setup_open(&t->setup, &t->engine, err));
-    FM_GOTO(fm_chat_new(t->engine, t->setup.engine.ctx, t->system, t->format, &t->chat, err));
+    FM_GOTO(fm_chat_setup_open(&t->how, t->engine, t->setup.engine.ctx, &t->chat, err));
     FM_GOTO(fm_line_new(&t->line, err));
     greet(t);
     st = converse(t, err);
@@ -266,10 +148,10 @@ out:
 
 enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err)
 {
-    struct talk t = {0};
+    struct fm_dialogue t = {0};
     fm_answer_default(&t.answer);
     const struct fm_opt_set sets[] = {{fm_model_row, &t.setup},
-                                      {chat_rows, &t},
+                                      {fm_chat_rows, &t.how},
                                       {fm_sampling_rows, &t.answer},
                                       {fm_engine_rows, &t.setup},
                                       {fm_draft_rows, &t.setup},
@@ -280,12 +162,16 @@ enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err)
     if (cli->done) return FM_OK;
     FM_TRY(fm_setup_streams(&t.setup, err));
     FM_TRY(fm_setup_draft(&t.setup, &t.answer, err));
-    if (t.format && !strcmp(t.format, "help")) {
+    if (t.how.format && !strcmp(t.how.format, "help")) {
         fm_list_chat_formats();
         return FM_OK;
     }
     FM_TRY(fm_words_expect(cli, &words, 0, 1, "MODEL", err));
     FM_TRY(fm_setup_model_word(&t.setup, &words, err));
     if (words.n) return fm_words_expect(cli, &words, 0, 0, "MODEL", err);
-    return talk(&t, err);
+    enum fm_status st = fm_chat_setup_ready(&t.how, err);
+    if (!st) st = talk(&t, err);
+    fm_chat_setup_release(&t.how);
+    fm_buf_release(&t.file);
+    return st;
 }

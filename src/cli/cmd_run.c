@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "cli/chat_setup.h"
 #include "cli/input.h"
 #include "cli/pulling.h"
 #include "cli/setup.h"
@@ -13,9 +14,9 @@
 struct job {
     struct fm_setup setup;
     struct fm_answer_setup answer;
-    const char *system, *format;
-    bool raw, report;
-    struct fm_buf prompt, text; /* text: collected for --json */
+    struct fm_chat_setup how;
+    bool raw, report, reasoned;      /* reasoned: reasoning was shown, and no answer yet */
+    struct fm_buf prompt, text, why; /* text and why, the reasoning: collected for --json */
     struct fm_generation_stats stats;
     bool interrupted;
 };
@@ -24,8 +25,6 @@ struct job {
 
 static const struct fm_opt run_rows[] = {
     {0, "raw", FM_OPT_FLAG, AT(raw), 0, 0, NULL, "continue the text as it is: no chat format, no newline added"},
-    {0, "system", FM_OPT_TEXT, AT(system), 0, 0, "TEXT", "system message (default: the chat format's)"},
-    {0, "chat-format", FM_OPT_TEXT, AT(format), 0, 0, "NAME", "instead of the model's own; help lists them"},
     {0, "stats", FM_OPT_FLAG, AT(report), 0, 0, NULL, "tokens and speed on standard error"},
     {0},
 };
@@ -63,10 +62,22 @@ static enum fm_status read_prompt(struct job *j, const struct fm_words *w, struc
 static bool take_text(void *arg, const char *text, size_t n)
 {
     struct job *j = arg;
+    if (j->reasoned) fputs("\n\n", stderr);
+    j->reasoned = false;
     if (j->setup.json)
         fm_buf_add(&j->text, text, n);
     else if (!fm_out(text, n) || !fm_out_flush())
         return false;
+    return !fm_signals_pending();
+}
+
+static bool take_reasoning(void *arg, const char *text, size_t n)
+{
+    struct job *j = arg;
+    if (j->setup.json)
+        fm_buf_add(&j->why, text, n);
+    else
+        j->reasoned |= fm_show_reasoning(text, n);
     return !fm_signals_pending();
 }
 
@@ -118,7 +129,7 @@ static enum fm_status run_chat(struct job *j, struct fm_engine *e, struct fm_err
 {
     struct fm_chat *c = NULL;
     enum fm_status st;
-    FM_GOTO(fm_chat_new(e, j->setup.engine.ctx, j->system, j->format, &c, err));
+    FM_GOTO(fm_chat_setup_open(&j->how, e, j->setup.engine.ctx, &c, err));
     if (!fm_signals_busy(cancel_chat, c)) goto out;
     st = fm_chat_send(c, j->prompt.data, &j->answer.gen, &j->stats, err);
 out:
@@ -138,12 +149,14 @@ static enum fm_status print_json(struct job *j, const struct fm_engine *e, struc
     fm_json_text(&b, fm_engine_info(e)->name, strlen(fm_engine_info(e)->name));
     fm_buf_str(&b, ",\"text\":");
     fm_json_text(&b, j->text.data, j->text.len);
+    if (j->why.len) fm_buf_str(&b, ",\"reasoning_content\":");
+    if (j->why.len) fm_json_text(&b, j->why.data, j->why.len);
     fm_buf_printf(&b, ",\"finish\":\"%s\",\"prompt_tokens\":%d,\"cached_tokens\":%d,\"answer_tokens\":%d",
                   finish[j->interrupted ? FM_FINISH_CANCELLED : s->finish], s->prompt_tokens, s->cached_tokens,
                   s->answer_tokens);
     fm_buf_printf(&b, ",\"prompt_seconds\":%.6f,\"answer_seconds\":%.6f", s->prompt_seconds, s->answer_seconds);
     fm_buf_printf(&b, ",\"steps\":%d,\"drafted\":%d,\"accepted\":%d}\n", s->steps, s->drafted, s->accepted);
-    bool failed = b.failed || j->text.failed;
+    bool failed = b.failed || j->text.failed || j->why.failed;
     if (!failed) fm_out(b.data, b.len);
     size_t n = b.len;
     fm_buf_release(&b);
@@ -156,10 +169,12 @@ static enum fm_status run(struct job *j, struct fm_error *err)
     enum fm_status st;
     fm_answer_ready(&j->answer);
     j->answer.gen.on_text = take_text;
+    j->answer.gen.on_reasoning = take_reasoning;
     j->answer.gen.arg = j;
     FM_GOTO(fm_setup_open(&j->setup, &e, err));
-    if (!j->raw) (void)fm_note_unknown_chat(fm_engine_info(e), j->format);
+    if (!j->raw) (void)fm_note_unknown_chat(fm_engine_info(e), j->how.format);
     st = j->raw ? run_raw(j, e, err) : run_chat(j, e, err);
+    if (j->reasoned) fputc('\n', stderr); /* it never came to an answer */
     if (st && !j->interrupted) goto out;
     st = FM_OK;
     if (j->setup.json)
@@ -178,30 +193,29 @@ enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err)
 {
     struct job j = {0};
     fm_answer_default(&j.answer);
-    const struct fm_opt_set sets[] = {{fm_model_row, &j.setup},
-                                      {run_rows, &j},
-                                      {fm_sampling_rows, &j.answer},
-                                      {fm_stop_row, &j.answer},
-                                      {fm_engine_rows, &j.setup},
-                                      {fm_draft_rows, &j.setup},
-                                      {fm_json_row, &j.setup},
-                                      {fm_log_rows, &j.setup},
-                                      {0}};
+    const struct fm_opt_set sets[] = {{fm_model_row, &j.setup},  {run_rows, &j},
+                                      {fm_chat_rows, &j.how},    {fm_sampling_rows, &j.answer},
+                                      {fm_stop_row, &j.answer},  {fm_engine_rows, &j.setup},
+                                      {fm_draft_rows, &j.setup}, {fm_json_row, &j.setup},
+                                      {fm_log_rows, &j.setup},   {0}};
     struct fm_words words;
     FM_TRY(fm_opt_parse(cli, sets, &words, err));
     if (cli->done) return FM_OK;
     FM_TRY(fm_setup_streams(&j.setup, err));
     FM_TRY(fm_setup_draft(&j.setup, &j.answer, err));
-    if (j.format && !strcmp(j.format, "help")) {
+    if (j.how.format && !strcmp(j.how.format, "help")) {
         fm_list_chat_formats();
         return FM_OK;
     }
     bool named = words.n && !j.setup.engine.model && (fm_is_model_path(words.v[0]) || fm_is_model_name(words.v[0]));
     enum fm_status st = named ? fm_setup_model_word(&j.setup, &words, err) : fm_setup_model(&j.setup, err);
     fm_signals_init();
+    if (!st) st = fm_chat_setup_ready(&j.how, err);
     if (!st) st = read_prompt(&j, &words, err);
     if (!st) st = run(&j, err);
     fm_buf_release(&j.prompt);
     fm_buf_release(&j.text);
+    fm_buf_release(&j.why);
+    fm_chat_setup_release(&j.how);
     return st;
 }

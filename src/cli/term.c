@@ -99,6 +99,12 @@ void fm_note(const char *fmt, ...)
     va_end(ap);
 }
 
+bool fm_show_reasoning(const char *text, size_t n)
+{
+    if (!term.quiet) fprintf(stderr, "%s%.*s%s", fm_dim(), (int)n, text, fm_plain());
+    return !term.quiet;
+}
+
 void fm_progress(const char *fmt, ...)
 {
     bool smart = is_smart(2);

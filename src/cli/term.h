@@ -31,7 +31,9 @@ struct fm_bar {
 };
 void fm_progress_bar(const struct fm_bar *b, unsigned long long done, const char *note);
 void fm_print_failure(const struct fm_error *err); /* "fathom: WHAT: WHERE: WHY" and the hint */
-const char *fm_dim(void), *fm_plain(void);         /* escape codes, empty without colours */
+bool fm_show_reasoning(const char *text,
+                       size_t n);          /* dim, unless quiet: thinking aloud is no result.  Whether it did */
+const char *fm_dim(void), *fm_plain(void); /* escape codes, empty without colours */
 
 int fm_term_width(void);
 double fm_clock(void); /* seconds, monotonic */

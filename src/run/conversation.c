@@ -8,20 +8,13 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "run/conversation.h"
 #include "run/run.h"
-#include "text/chat.h"
-#include "text/parse.h"
-
-struct fm_chat {
-    struct fm_session *s;
-    const struct fm_chat_format *format; /* NULL: continues text             */
-    struct fm_chat_message *messages;    /* texts are ours, with a NUL behind */
-    int n, cap, n_system;                /* the first n_system survive fm_chat_clear: 0 or 1 */
-};
+#include "text/chat_impl.h"
 
 /* ---- messages ---- */
 
-static enum fm_status push(struct fm_chat *c, const char *role, const char *text, size_t n, struct fm_error *err)
+enum fm_status fm_chat_push(struct fm_chat *c, const char *role, const char *text, size_t n, struct fm_error *err)
 {
     if (c->n == c->cap) {
         int cap = c->cap ? 2 * c->cap : 8;
@@ -40,7 +33,15 @@ static enum fm_status push(struct fm_chat *c, const char *role, const char *text
 
 static void message_free(struct fm_chat_message m) { fm_free((char *)m.text); }
 
-static void pop(struct fm_chat *c) { message_free(c->messages[--c->n]); }
+void fm_chat_pop(struct fm_chat *c) { message_free(c->messages[--c->n]); }
+
+bool fm_chat_message(const struct fm_chat *c, int i, const char **role, const char **text)
+{
+    if (i < 0 || i >= c->n) return false;
+    *role = c->messages[i].role;
+    *text = c->messages[i].text;
+    return true;
+}
 
 /* "plain" and no name at all: continue text. */
 static enum fm_status find_format(const char *name, const struct fm_chat_format **out, struct fm_error *err)
@@ -65,8 +66,9 @@ enum fm_status fm_chat_new(struct fm_engine *e, int ctx, const char *system, con
     if (!c) return fm_fail_memory(err, "a conversation", sizeof *c);
     enum fm_status st;
     c->format = found;
+    c->thinking = fm_chat_can_think(c) == FM_THINKS_ALWAYS;
     FM_GOTO(fm_session_new(e, ctx, &c->s, err));
-    if (system) FM_GOTO(push(c, "system", system, strlen(system), err));
+    if (system) FM_GOTO(fm_chat_push(c, "system", system, strlen(system), err));
     c->n_system = c->n;
     *out = c;
     return FM_OK;
@@ -78,7 +80,7 @@ out:
 void fm_chat_free(struct fm_chat *c)
 {
     if (!c) return;
-    while (c->n) pop(c);
+    while (c->n) fm_chat_pop(c);
     fm_free(c->messages);
     fm_session_free(c->s);
     fm_free(c);
@@ -86,7 +88,7 @@ void fm_chat_free(struct fm_chat *c)
 
 void fm_chat_clear(struct fm_chat *c)
 {
-    while (c->n > c->n_system) pop(c);
+    while (c->n > c->n_system) fm_chat_pop(c);
     fm_session_rewind(c->s, 0);
 }
 
@@ -99,6 +101,48 @@ int fm_chat_length(const struct fm_chat *c) { return fm_session_length(c->s); }
 int fm_chat_ctx(const struct fm_chat *c) { return fm_session_ctx(c->s); }
 
 const char *fm_chat_format_name(const struct fm_chat *c) { return c->format ? fm_chat_name(c->format) : NULL; }
+
+/* ---- thinking ---- */
+
+enum fm_thinking fm_chat_can_think(const struct fm_chat *c)
+{
+    if (c->format && fm_chat_must_think(c->format)) return FM_THINKS_ALWAYS;
+    return c->format && fm_chat_may_think(c->format) ? FM_THINKS_ON_DEMAND : FM_THINKS_NEVER;
+}
+
+bool fm_chat_thinking(const struct fm_chat *c, const char **effort)
+{
+    if (effort) *effort = c->effort;
+    return c->thinking;
+}
+
+/* The name itself, static; NULL: not one of them. */
+static const char *effort_name(const char *effort)
+{
+    static const char *const names[] = {"low", "high", "max"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(effort, names[i])) return names[i];
+    return NULL;
+}
+
+enum fm_status fm_chat_set_thinking(struct fm_chat *c, bool thinking, const char *effort, struct fm_error *err)
+{
+    const char *name = c->format ? fm_chat_name(c->format) : "plain text";
+    const enum fm_thinking can = fm_chat_can_think(c);
+    if (effort && !(effort = effort_name(effort)))
+        return fm_fail(err, FM_ERR_USAGE, "set thinking: effort: it is none of low, high, max");
+    if (effort && !thinking) return fm_fail(err, FM_ERR_USAGE, "set thinking: effort %s: without thinking", effort);
+    if (thinking && can == FM_THINKS_NEVER)
+        return fm_fail(err, FM_ERR_USAGE, "set thinking: %s: answers in this format have no reasoning", name);
+    if (!thinking && can == FM_THINKS_ALWAYS)
+        return fm_fail(err, FM_ERR_USAGE, "set thinking: %s: answers in this format always begin with reasoning", name);
+    if (effort && !fm_chat_effort(c->format, effort))
+        return fm_fail(err, FM_ERR_USAGE, "set thinking: %s: this format does not tell the model of effort %s", name,
+                       effort);
+    c->thinking = thinking;
+    c->effort = effort;
+    return FM_OK;
+}
 
 /* ---- answering ---- */
 
@@ -131,10 +175,22 @@ static void tee_init(struct tee *t, const struct fm_chat *c, const struct fm_gen
     static const struct fm_parse_rules rules = {.opens = true, .lines = true};
     bool opened = false;
     *t = (struct tee){.g = g};
-    t->splits = g->on_reasoning && c->format && fm_chat_reasons(c->format, &opened);
+    t->splits = g->on_reasoning && c->format && fm_chat_reasons(c->format, c->thinking, &opened);
     fm_parser_init(&t->parser, &rules, opened);
     t->parser.out = on_part;
     t->parser.arg = t;
+}
+
+struct fm_span fm_chat_content(const struct fm_chat *c, struct fm_span text)
+{
+    static const char open[] = "<think>", close[] = "</think>";
+    struct fm_span why, first = text;
+    bool opened = false;
+    if (!text.n || !c->format || !fm_chat_reasons(c->format, c->thinking, &opened)) return text;
+    while (first.n && strchr(" \t\r\n", *first.s)) first = (struct fm_span){first.s + 1, first.n - 1};
+    if (!opened && (first.n < sizeof open - 1 || memcmp(first.s, open, sizeof open - 1) != 0)) return text;
+    if (!fm_span_cut(text, close, false, &why, &text)) return (struct fm_span){0}; /* it never came to an answer */
+    return c->format->parse.lines ? fm_span_strip(text, '\n', false) : text;
 }
 
 static enum fm_status overflow(const struct fm_session *s, size_t n, struct fm_error *err)
@@ -174,7 +230,8 @@ static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g,
     enum fm_status st = fm_session_generate_on(c->s, &mine, &made, err);
     if (!st) fm_parser_end(&tee.parser);
     if (!st && (tee.text.failed || tee.parser.failed)) st = fm_fail_memory(err, "the answer", tee.text.len);
-    if (!st) st = push(c, "assistant", tee.text.data, tee.text.len, err);
+    struct fm_span content = fm_chat_content(c, (struct fm_span){tee.text.data, tee.text.len});
+    if (!st) st = fm_chat_push(c, "assistant", content.s, content.n, err);
     fm_parser_release(&tee.parser);
     fm_buf_release(&tee.text);
     if (st) return st;
@@ -199,9 +256,9 @@ static void keep_end(struct fm_ids *ids, int ctx)
 }
 
 /* The ids of the prompt that asks for the next answer. */
-static enum fm_status render(const struct fm_chat *c, struct fm_ids *ids, struct fm_error *err)
+enum fm_status fm_chat_ids(const struct fm_chat *c, struct fm_ids *ids, struct fm_error *err)
 {
-    static const struct fm_chat_options options = {.generate = true};
+    const struct fm_chat_options options = {.generate = true, .thinking = c->thinking, .effort = c->effort};
     const struct fm_tokenizer *t = c->s->e->tok;
     struct fm_buf text = {0};
     if (c->format) return fm_chat_encode(c->format, t, c->messages, (size_t)c->n, &options, ids, err);
@@ -221,7 +278,7 @@ static enum fm_status answer(struct fm_chat *c, const struct fm_generation *g, s
     struct fm_generation_stats mine = {0};
     atomic_store(&c->s->cancel, false);
     enum fm_status st = fm_engine_has_text(c->s->e, err);
-    if (!st) st = render(c, &ids, err);
+    if (!st) st = fm_chat_ids(c, &ids, err);
     if (!st) st = feed_rest(c->s, &ids, &mine, err);
     fm_ids_release(&ids);
     if (!st) st = generate(c, g, &mine, err);
@@ -232,9 +289,9 @@ static enum fm_status answer(struct fm_chat *c, const struct fm_generation *g, s
 enum fm_status fm_chat_send(struct fm_chat *c, const char *text, const struct fm_generation *g,
                             struct fm_generation_stats *stats, struct fm_error *err)
 {
-    FM_TRY(push(c, "user", text, strlen(text), err));
+    FM_TRY(fm_chat_push(c, "user", text, strlen(text), err));
     enum fm_status st = answer(c, g, stats, err);
-    if (st) pop(c); /* as if it had not been said */
+    if (st) fm_chat_pop(c); /* as if it had not been said */
     return st;
 }
 
@@ -250,4 +307,27 @@ enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation 
     else
         message_free(last);
     return st;
+}
+
+/* ---- taking back ---- */
+
+void fm_chat_settle(struct fm_chat *c)
+{
+    struct fm_ids ids = {0};
+    struct fm_session *s = c->s;
+    int same = 0;
+    if (c->n > c->n_system && !fm_chat_ids(c, &ids, NULL))
+        while (same < s->length && (size_t)same < ids.n && s->ids[same] == ids.data[same]) same++;
+    fm_ids_release(&ids);
+    fm_session_rewind(s, same);
+}
+
+bool fm_chat_undo(struct fm_chat *c)
+{
+    int user = c->n - 1;
+    while (user >= 0 && strcmp(c->messages[user].role, "user") != 0) user--;
+    if (user < 0) return false;
+    while (c->n > user) fm_chat_pop(c);
+    fm_chat_settle(c);
+    return true;
 }

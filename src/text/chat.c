@@ -43,7 +43,7 @@ static const struct fm_chat_format rows[] = {
      .rules = FM_CHAT_TOOLS, .roles = FM_TOOL_ROLES, .encode = fm_encode_qwen25,
      .parse = {.ends = IM_ENDS, .calls = FM_CALLS_HERMES}},
     {.name = "qwen3", .all = {"<|im_start|>", "</think>", "enable_thinking"}, .token = "<|im_start|>",
-     .rules = FM_CHAT_TOOLS, .roles = FM_TOOL_ROLES, .encode = fm_encode_qwen3,
+     .rules = FM_CHAT_TOOLS | FM_CHAT_MAY_THINK, .roles = FM_TOOL_ROLES, .encode = fm_encode_qwen3,
      .parse = {.ends = IM_ENDS, .calls = FM_CALLS_HERMES, .opens = true, .lines = true}},
     {.name = "qwen2", .all = {"<|im_start|>", "You are a helpful assistant"}, .token = "<|im_start|>",
      .system = "You are a helpful assistant.", .turn = IM_TURNS, .generate = IM_GENERATE, .roles = FM_PLAIN_ROLES,
@@ -64,16 +64,19 @@ static const struct fm_chat_format rows[] = {
               [FM_ASSISTANT] = {" ", " " FM_CONTROL("</s>")}},
      .roles = FM_PLAIN_ROLES, .encode = fm_encode_plain, .parse = {.ends = {"</s>"}, .trim = true}},
     {.name = "deepseek-v4-0731", .all = {"｜DSML｜", "tool_calls", "reasoning_effort_max"}, .token = "｜DSML｜",
-     .bos = FM_DS_BOS, .rules = FM_CHAT_TOOLS | FM_CHAT_EFFORT_HIGH, .roles = FM_ALL_ROLES, .encode = fm_encode_v4,
+     .bos = FM_DS_BOS, .rules = FM_CHAT_TOOLS | FM_CHAT_MAY_THINK | FM_CHAT_EFFORT | FM_CHAT_EFFORT_HIGH,
+     .roles = FM_ALL_ROLES, .encode = fm_encode_v4,
      .parse = {.ends = DS_ENDS, .calls = FM_CALLS_V4}},
     {.name = "deepseek-v4", .all = {"｜DSML｜", "tool_calls>"}, .none = {"function_calls"}, .token = "｜DSML｜",
-     .bos = FM_DS_BOS, .rules = FM_CHAT_TOOLS, .roles = FM_ALL_ROLES, .encode = fm_encode_v4,
+     .bos = FM_DS_BOS, .rules = FM_CHAT_TOOLS | FM_CHAT_MAY_THINK | FM_CHAT_EFFORT, .roles = FM_ALL_ROLES,
+     .encode = fm_encode_v4,
      .parse = {.ends = DS_ENDS, .calls = FM_CALLS_V4}},
     {.name = "deepseek-v3.2", .all = {"｜DSML｜", "function_calls"}, .token = "<｜User｜>", .bos = FM_DS_BOS,
-     .rules = FM_CHAT_TOOLS, .roles = FM_TOOL_ROLES | 1 << FM_DEVELOPER, .encode = fm_encode_v32,
+     .rules = FM_CHAT_TOOLS | FM_CHAT_MAY_THINK, .roles = FM_TOOL_ROLES | 1 << FM_DEVELOPER, .encode = fm_encode_v32,
      .parse = {.ends = DS_ENDS, .calls = FM_CALLS_V32}},
     {.name = "deepseek-v3.1", .all = {"<｜Assistant｜>", "</think>", "thinking is defined"}, .none = {"DSML"},
-     .token = "<｜User｜>", .bos = FM_DS_BOS, .rules = FM_CHAT_TOOLS, .roles = FM_TOOL_ROLES, .encode = fm_encode_v31,
+     .token = "<｜User｜>", .bos = FM_DS_BOS, .rules = FM_CHAT_TOOLS | FM_CHAT_MAY_THINK, .roles = FM_TOOL_ROLES,
+     .encode = fm_encode_v31,
      .parse = {.ends = DS_ENDS, .calls = FM_CALLS_BARE}},
     {.name = "deepseek-r1", .all = {"<｜Assistant｜>", "</think>"}, .none = {"DSML"}, .token = "<｜User｜>",
      .bos = FM_DS_BOS, .rules = FM_CHAT_THINKS | FM_CHAT_TOOLS_UNSAID, .roles = FM_TOOL_ROLES, .encode = fm_encode_r1,
@@ -129,10 +132,20 @@ const char *fm_chat_detect(const char *chat_template, size_t n, const struct fm_
     return NULL;
 }
 
-bool fm_chat_reasons(const struct fm_chat_format *f, bool *opened)
+bool fm_chat_may_think(const struct fm_chat_format *f) { return f->rules & FM_CHAT_MAY_THINK; }
+
+bool fm_chat_must_think(const struct fm_chat_format *f) { return f->rules & FM_CHAT_THINKS; }
+
+bool fm_chat_effort(const struct fm_chat_format *f, const char *effort)
 {
-    *opened = f->rules & FM_CHAT_THINKS;
-    return f->parse.opens;
+    return f->rules & FM_CHAT_EFFORT && (!strcmp(effort, "high") || !strcmp(effort, "max"));
+}
+
+bool fm_chat_reasons(const struct fm_chat_format *f, bool thinking, bool *opened)
+{
+    thinking = thinking && fm_chat_may_think(f);
+    *opened = f->rules & FM_CHAT_THINKS || (thinking && !f->parse.opens);
+    return f->parse.opens || thinking;
 }
 
 /* ---- talks ---- */
@@ -185,6 +198,7 @@ enum fm_status fm_chat_prompt(const struct fm_chat_format *f, const struct fm_ch
                         .tools_in_user = true};
     enum fm_status st = FM_OK;
     if (o->date) t.date = fm_span_of(o->date);
+    if (o->effort) t.effort = fm_span_of(o->effort);
     if (!(t.turns = fm_calloc(n, sizeof *t.turns))) return fm_fail_memory(err, "messages", n * sizeof *t.turns);
     for (size_t i = 0; i < n && !st; i++) {
         int role = role_of(m[i].role);

@@ -12,9 +12,10 @@ struct fm_chat_message {
 };
 
 struct fm_chat_options {
-    bool generate;    /* end with what asks for the assistant's answer            */
-    bool thinking;    /* where a family can do both; those that always think, do  */
-    const char *date; /* of formats that state one; NULL: the template's own date */
+    bool generate;      /* end with what asks for the assistant's answer            */
+    bool thinking;      /* where a family can do both; those that always think, do  */
+    const char *date;   /* of formats that state one; NULL: the template's own date */
+    const char *effort; /* NULL, or one that fm_chat_effort knows                   */
 };
 
 struct fm_chat_format;
@@ -29,8 +30,13 @@ const char *fm_chat_name(const struct fm_chat_format *f); /* static */
  * control tokens that t has.  The template is never executed.  NULL: no known format. */
 const char *fm_chat_detect(const char *chat_template, size_t n, const struct fm_tokenizer *t);
 
-/* Whether answers of the family may begin with a think block; *opened: the prompt ends inside it. */
-bool fm_chat_reasons(const struct fm_chat_format *f, bool *opened);
+/* Whether the family thinks first where it is asked to, or always. */
+bool fm_chat_may_think(const struct fm_chat_format *f);
+bool fm_chat_must_think(const struct fm_chat_format *f);
+/* Whether the format tells the model about this effort ("high", "max") in thinking. */
+bool fm_chat_effort(const struct fm_chat_format *f, const char *effort);
+/* Whether an answer may begin with a think block; *opened: the prompt ends inside it. */
+bool fm_chat_reasons(const struct fm_chat_format *f, bool thinking, bool *opened);
 
 /* The prompt of the messages.  An unknown role, or an order that the format cannot express, is FM_ERR_USAGE. */
 enum fm_status fm_chat_prompt(const struct fm_chat_format *f, const struct fm_chat_message *m, size_t n,

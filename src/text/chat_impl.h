@@ -54,6 +54,8 @@ enum fm_chat_rules {
     FM_CHAT_TOOLS = 1 << 5,        /* says in the prompt which tools there are                  */
     FM_CHAT_TOOLS_UNSAID = 1 << 6, /* knows calls and results, but has no place to list tools   */
     FM_CHAT_EFFORT_HIGH = 1 << 7,  /* DeepSeek-V4 of July 31: "high" has a paragraph of its own */
+    FM_CHAT_MAY_THINK = 1 << 8,    /* thinks or not, as the prompt says                         */
+    FM_CHAT_EFFORT = 1 << 9,       /* knows the efforts high and max                            */
 };
 
 struct fm_chat_format {

@@ -262,36 +262,19 @@ void fm_parser_end(struct fm_parser *p)
 
 /* ---- the message ---- */
 
-/* As a JSON string; bytes that are no UTF-8 become U+FFFD. */
-static void write_text(struct fm_buf *out, const char *s, size_t n)
-{
-    struct fm_buf b = {0};
-    for (size_t i = 0; i < n;) {
-        int used;
-        if (fm_utf8_decode(s + i, n - i, &used) < 0)
-            fm_buf_utf8(&b, 0xFFFD);
-        else
-            fm_buf_add(&b, s + i, (size_t)used);
-        i += (size_t)used;
-    }
-    out->failed |= b.failed;
-    if (!b.failed) fm_py_write_string(out, (struct fm_span){b.data, b.len});
-    fm_buf_release(&b);
-}
-
 void fm_parser_write(const struct fm_parser *p, struct fm_buf *out)
 {
     fm_buf_str(out, "{\"role\": \"assistant\", \"content\": ");
-    write_text(out, p->content.data, p->content.len);
+    fm_py_write_text(out, p->content.data, p->content.len);
     fm_buf_str(out, ", \"reasoning_content\": ");
-    write_text(out, p->reasoning.data, p->reasoning.len);
+    fm_py_write_text(out, p->reasoning.data, p->reasoning.len);
     fm_buf_str(out, ", \"tool_calls\": [");
     for (size_t i = 0; i < p->n_calls; i++) {
         fm_buf_str(out, i ? ", " : "");
         fm_buf_str(out, "{\"type\": \"function\", \"function\": {\"name\": ");
-        write_text(out, p->calls[i].name, p->calls[i].n_name);
+        fm_py_write_text(out, p->calls[i].name, p->calls[i].n_name);
         fm_buf_str(out, ", \"arguments\": ");
-        write_text(out, p->calls[i].arguments, p->calls[i].n_arguments);
+        fm_py_write_text(out, p->calls[i].arguments, p->calls[i].n_arguments);
         fm_buf_str(out, "}}");
     }
     fm_buf_str(out, "]}");

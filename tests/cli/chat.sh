@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Messages to prompts and answers to messages, exact bytes and failures.
+# Messages to prompts and answers to messages, exact bytes and failures; the settings and commands of a chat.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -80,5 +80,120 @@ out_has '"content": "�"'
 input=
 t 0 chat-decode --format plain
 out '{"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": []}\n'
+
+
+# ---- fathom chat and run: settings and commands, with a small model
+
+mkdir texts
+cp "$root"/src/base/*.c texts/
+input=
+t 0 train --preset tiny-llama --vocab 300 --seq 32 --batch 2 --steps 2 --quiet -o m texts
+m=m/model.gguf
+
+t 2 chat -m $m --think --no-think
+failed_well
+t 2 chat -m $m --no-think --effort max
+failed_well
+t 2 run -m $m --effort huge Hi
+failed_well
+err_has "'huge' is none of low, high, max"
+printf 'Be brief.\n' >system
+t 2 run -m $m --system x --system-file system Hi
+failed_well
+t 3 run -m $m --system-file missing Hi
+failed_well
+printf 'a\0b' >nul
+t 3 chat -m $m --system-file nul
+failed_well
+err_has 'byte 1: no message holds a NUL'
+
+# the same prompt tokens from --system and --system-file; thinking changes the prompt, and where the text goes
+t 0 run -m $m --chat-format deepseek-v3.1 --system 'Be brief.' --temp 0 -n 4 --json Hi
+cp out one
+t 0 run -m $m --chat-format deepseek-v3.1 --system-file system --temp 0 -n 4 --json Hi
+same "$(sed 's/_seconds":[0-9.]*/_seconds":0/g' out)" "$(sed 's/_seconds":[0-9.]*/_seconds":0/g' one)"
+silent
+t 0 run -m $m --chat-format deepseek-v3.1 --think --temp 0 -n 4 --json Hi
+out_has '"text":"","reasoning_content":"'
+t 0 run -m $m --chat-format deepseek-v3.1 --think --temp 0 -n 4 Hi
+out '\n'
+[ -s err ] || complain 'no reasoning on standard error'
+t 0 run -q -m $m --chat-format deepseek-v3.1 --think --temp 0 -n 4 Hi
+out '\n'
+silent
+t 0 run -m $m --chat-format chatml --think --temp 0 -n 4 Hi
+err 'chatml has no reasoning: there is none to switch on.'
+t 0 run -m $m --chat-format qwen3 --effort max --temp 0 -n 4 Hi
+err_has 'qwen3 does not tell the model of effort max'
+t 0 run -m $m --chat-format deepseek-r1 --no-think --temp 0 -n 4 Hi
+err_has 'deepseek-r1 always begins with reasoning'
+
+# commands
+input='/help\n'
+t 0 chat -m $m
+for command in /help /clear /regen /undo /think /nothink /read /save /load /set /show /stats /exit /bye /quit; do
+    err_has "$command"
+done
+input='/show\n/think max\n/think low\n/nothink\n/think\n/show\n'
+t 0 chat -m $m --chat-format deepseek-v4
+err_has 'chat format: deepseek-v4'
+err_has 'thinking: off'
+err_has 'thinking: on, effort max'
+err_has 'does not tell the model of effort low'
+err_has 'messages: 0'
+err_has 'context: 0 of'
+out ''
+input='/think huge\n'
+t 2 chat -q -m $m --chat-format deepseek-v4
+failed_well
+input='/undo\n'
+t 2 chat -q -m $m
+failed_well
+input='/nothink\n'
+t 0 chat -m $m --chat-format deepseek-r1
+err_has 'thinking: always'
+
+printf 'one\n' >question
+input='/read question\n/save talk.json\n/undo\n/show\n/load talk.json\n/save talk.json\n'
+t 0 chat -m $m --ctx 512 --chat-format qwen3 --system-file system --temp 0 -n 4
+err_has 'Saved 3 messages talk.json.'
+err_has 'messages: 1'
+err_has '3 messages, thinking off.'
+err_has 'Replaced 3 messages talk.json.'
+answer=$(cat out)
+[ -n "$answer" ] || complain 'no answer to a file'
+sed -i 's/"thinking": false/"thinking": true/' talk.json
+input='/load talk.json\n/undo\n/nothink\none\n'
+t 0 chat -m $m --ctx 512 --chat-format qwen3 --temp 0 -n 4
+err_has '3 messages, thinking on.'
+same "$(cat out)" "$answer"
+input=$(tr -d '\n' <talk.json | sed 's/\\/\\\\/g')
+t 0 chat-encode --format qwen3
+out_has 'Be brief.'
+
+cp talk.json kept.json
+input='/load talk.json\n/save kept.json\n'
+t 2 chat -q -m $m --ctx 512 --chat-format qwen3
+out ''
+err_has 'there is such a file'
+cmp -s talk.json kept.json || complain 'a file was overwritten'
+printf '{"messages":[{"role":"tool","content":"x"}]}' >bad.json
+input='/load bad.json\n'
+t 3 chat -q -m $m --chat-format qwen3
+failed_well
+err_has 'load conversation: bad.json, message 1: its role is none of system, user, assistant'
+for command in /save /load /read; do
+    input="$command\n"
+    t 2 chat -q -m $m
+    failed_well
+done
+input='/read nul\n'
+t 3 chat -q -m $m
+failed_well
+head -c 4194305 /dev/zero | tr '\0' a >large
+input='/read large\n'
+t 3 chat -q -m $m
+failed_well
+err_has 'at most 4194304 are accepted'
 
 finish
