@@ -190,7 +190,8 @@ void fm_chat_free(struct fm_chat *c);
  * a text without chat format loses its beginning instead. */
 enum fm_status fm_chat_send(struct fm_chat *c, const char *text, const struct fm_generation *g,
                             struct fm_generation_stats *stats, struct fm_error *err) FM_MUST_USE;
-/* Drop the last answer and generate it again. FM_ERR_USAGE when there is none. */
+/* Drop the last answer and generate it again; a question that a loaded conversation ends with gets its first one.
+ * FM_ERR_USAGE when there is neither. */
 enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
                                   struct fm_error *err) FM_MUST_USE;
 /* Whether answers in a conversation's format begin with reasoning. */

@@ -77,9 +77,12 @@ static enum fm_status do_save(struct fm_dialogue *d, char *arg, struct fm_error 
 
 static enum fm_status do_load(struct fm_dialogue *d, char *arg, struct fm_error *err)
 {
+    const char *role = "", *text;
     FM_TRY(need_file("/load", arg, err));
     FM_TRY(fm_chat_load(d->chat, arg, err));
     fm_note("%d messages, thinking %s.", count_messages(d), fm_chat_thinking_text(d->chat));
+    (void)fm_chat_message(d->chat, count_messages(d) - 1, &role, &text);
+    if (!strcmp(role, "user")) fm_note("The last one is a question: /regen answers it.");
     return remember_file(d, arg, err);
 }
 

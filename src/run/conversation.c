@@ -298,6 +298,7 @@ enum fm_status fm_chat_send(struct fm_chat *c, const char *text, const struct fm
 enum fm_status fm_chat_regenerate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
                                   struct fm_error *err)
 {
+    if (c->n && !strcmp(c->messages[c->n - 1].role, "user")) return answer(c, g, stats, err); /* of a file */
     if (!c->n || strcmp(c->messages[c->n - 1].role, "assistant"))
         return fm_fail(err, FM_ERR_USAGE, "generate again: the conversation: it has no answer yet");
     struct fm_chat_message last = c->messages[--c->n];

@@ -171,6 +171,13 @@ input=$(tr -d '\n' <talk.json | sed 's/\\/\\\\/g')
 t 0 chat-encode --format qwen3
 out_has 'Be brief.'
 
+printf '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"one"}]}' >asks.json
+input='/load asks.json\n/regen\n/show\n'
+t 0 chat -m $m --ctx 512 --chat-format qwen3 --temp 0 -n 4
+err_has '/regen answers it'
+err_has 'messages: 3'
+same "$(cat out)" "$answer"
+
 cp talk.json kept.json
 input='/load talk.json\n/save kept.json\n'
 t 2 chat -q -m $m --ctx 512 --chat-format qwen3
