@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# fathom serve: tool calls in every dialect, with a real model in a chat format that has words for them.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+if [ ! -e "${FATHOM_SMOLLM2:-}" ]; then
+    echo 'SmolLM2 is not here (tests/fetch_smollm2.sh)'
+    exit 77
+fi
+[ $quick = 0 ] || exit 78
+
+# its own chat format knows no tools: the file says that it is Qwen 2.5's, whose marks it has
+python3 "$root/tests/server/retemplate.py" "$FATHOM_SMOLLM2" model.gguf \
+    '<|im_start|> You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' || exit 1
+"$BIN" serve -m model.gguf --port 0 2>served &
+pid=$!
+for _ in $(seq 400); do
+    port=$(sed -n 's|^listening on http://.*:\([0-9]*\)/v1$|\1|p' served)
+    [ -z "$port" ] || break
+    sleep 0.05
+done
+last='serve'
+python3 "$root/tests/server/tools.py" "$port" >out 2>err || complain 'a dialect has its tools wrong'
+kill "$pid"
+wait "$pid" || complain 'a bad end'
+finish

@@ -1,0 +1,14 @@
+"""Give a GGUF another chat template in its own's place.  usage: retemplate.py IN OUT TEMPLATE
+
+The new one is padded with blanks to the old one's length, so that nothing moves."""
+import struct
+import sys
+
+data = bytearray(open(sys.argv[1], "rb").read())
+key = b"tokenizer.chat_template"
+at = data.index(struct.pack("<Q", len(key)) + key) + 8 + len(key)
+kind, length = struct.unpack_from("<IQ", data, at)
+template = sys.argv[3].encode()
+assert kind == 8 and len(template) <= length, (kind, length)
+data[at + 12:at + 12 + length] = template.ljust(length)
+open(sys.argv[2], "wb").write(data)
