@@ -225,8 +225,7 @@ const char *fm_chat_format_name(const struct fm_chat *c); /* NULL: continues tex
 /* The i-th name, NULL behind the last: "deepseek-v4", "qwen3", … */
 const char *fm_chat_format_at(int i);
 
-/* Whether answers in the format may begin with reasoning of their own accord, where the prompt did not open it; false for a
- * format that is not known. */
+/* Whether a model of the format can reason before it answers, always or when asked; false for a format that is not known. */
 bool fm_chat_format_thinks(const char *format);
 
 /* The prompt of messages[n], JSON as the command line's `chat-encode` takes it.  thinking: as if the messages asked for

@@ -23,7 +23,7 @@ bool fm_chat_format_thinks(const char *format)
 {
     const struct fm_chat_format *f = fm_chat_find(format);
     bool opened;
-    return f && fm_chat_reasons(f, false, &opened);
+    return f && fm_chat_reasons(f, true, &opened);
 }
 
 /* ---- encoding ---- */

@@ -409,7 +409,7 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
     fm_buf_str(&b, "{\"messages\":[");
     bool ok = put_messages(a, &b);
     fm_buf_printf(&b, "],\"thinking\":%s", a->thinking ? "true" : "false");
-    if (a->effort && a->thinking) fm_buf_printf(&b, ",\"reasoning_effort\":\"%s\"", a->effort);
+    fm_ask_put_effort(a, &b);
     if (!is_text(type, "none")) put_tools(&b, fm_py_get(a->body, "tools"));
     fm_buf_char(&b, '}');
     if (ok && b.failed) ok = fm_fault_set(&a->fault, 503, NULL, "memory is short");

@@ -279,7 +279,7 @@ static bool encode(struct fm_ask *a, const struct fm_server *s, bool (*put)(stru
     fm_buf_str(&b, "{\"messages\":[");
     bool ok = b.data && put(a, &b);
     fm_buf_printf(&b, ",\"thinking\":%s", a->thinking ? "true" : "false");
-    if (a->effort && a->thinking) fm_buf_printf(&b, ",\"reasoning_effort\":\"%s\"", a->effort);
+    fm_ask_put_effort(a, &b);
     fm_buf_char(&b, '}');
     if (b.failed) ok = fm_fault_set(&a->fault, 503, NULL, "memory is short");
     if (ok) ok = fm_ask_chat(a, s, b.data, b.len);

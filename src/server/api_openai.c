@@ -323,7 +323,7 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
         write_message(&b, m);
     }
     fm_buf_printf(&b, "],\"thinking\":%s", a->thinking ? "true" : "false");
-    if (a->effort && a->thinking) fm_buf_printf(&b, ",\"reasoning_effort\":\"%s\"", a->effort);
+    fm_ask_put_effort(a, &b);
     if (tools && tools->kind == FM_PY_ARRAY && tools->n && !drops_tools(a)) {
         fm_buf_str(&b, ",\"tools\":");
         fm_py_write(&b, tools, 0);

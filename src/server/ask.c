@@ -193,6 +193,13 @@ bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word)
     return fm_fault_set(&a->fault, 400, param, "%s '%.40s' is not known", param, word);
 }
 
+void fm_ask_put_effort(const struct fm_ask *a, struct fm_buf *b)
+{
+    /* no encoding has words for a low one: it thinks, and is told nothing */
+    if (!a->effort || !a->thinking || !strcmp(a->effort, "low")) return;
+    fm_buf_printf(b, ",\"reasoning_effort\":\"%s\"", a->effort);
+}
+
 bool fm_ask_basics(struct fm_ask *a, const struct fm_server *s)
 {
     a->sampling = fm_sampling_default();

@@ -60,6 +60,8 @@ bool fm_ask_basics(struct fm_ask *a, const struct fm_server *s);
 bool fm_ask_sampling(struct fm_ask *a);
 /* How hard to think: sets effort, and thinking to false for "none". */
 bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word);
+/* The member of chat-encode's object that says it, where there is something to say. */
+void fm_ask_put_effort(const struct fm_ask *a, struct fm_buf *b);
 /* stop: a string or a list. */
 bool fm_ask_stops(struct fm_ask *a, const char *key);
 

@@ -180,6 +180,20 @@ static void on_end(void *arg, const struct fm_request_result *result)
 
 /* ---- start ---- */
 
+/* Whether the prompt ends inside an opened think block; one that ends with a tool's result may not, whatever was asked. */
+static bool ends_in_thought(const struct fm_server *s, const struct fm_ask *a)
+{
+    enum { LAST = 8 }; /* ids: the mark may be several */
+    const size_t n = a->n_ids < LAST ? a->n_ids : LAST;
+    char *text = NULL;
+    size_t len = 0;
+    if (fm_text_decode(s->tok, a->ids + a->n_ids - n, n, &text, &len, NULL)) return false;
+    while (len && (text[len - 1] == '\n' || text[len - 1] == ' ')) len--;
+    const bool opened = len >= 7 && !memcmp(text + len - 7, "<think>", 7);
+    fm_text_free(text);
+    return opened;
+}
+
 static void client_left(void *arg) { fm_request_cancel(arg); }
 
 static void refuse(struct fm_reply *p, const struct fm_fault *f, bool busy)
@@ -242,7 +256,7 @@ void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct 
     p->created = (long long)time(NULL);
     (void)snprintf(p->id, sizeof p->id, "%s%s", id_prefix, fm_web_id(r));
     fm_web_hold(r);
-    if (d->chat && fm_chat_parser_new(s->format, p->ask.thinking, piece, p, &p->parser, &err)) {
+    if (d->chat && fm_chat_parser_new(s->format, ends_in_thought(s, &p->ask), piece, p, &p->parser, &err)) {
         (void)fm_fault_of(&fault, &err);
         refuse(p, &fault, false);
         return;
