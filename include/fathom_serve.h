@@ -130,6 +130,7 @@ struct fm_serve_options {
     const char *host;        /* NULL: 127.0.0.1                                           */
     int port;                /* 0: any that is free                                       */
     const char *name;        /* the model's name for clients; NULL: from the file         */
+    const char *format;      /* chat format; NULL: the model's                            */
     const char *const *keys; /* accepted as bearer token or x-api-key; none: no key needed */
     int n_keys;
     const char *const *origins; /* allowed beside this machine's own, "https://example.org"; "*" any */

@@ -31,6 +31,7 @@ static const struct fm_opt serve_rows[] = {
     {0, "origin", FM_OPT_LIST, AT(origins), 0, 0, "URL",
      "web pages that may ask, beside this machine's; may be repeated"},
     {0, "served-model-name", FM_OPT_TEXT, AT(serve.name), 0, 0, "NAME", "what clients see (default: from the file)"},
+    {0, "chat-format", FM_OPT_TEXT, AT(serve.format), 0, 0, "NAME", "(default: the model's)"},
     {0, "strict-model", FM_OPT_FLAG, AT(serve.strict_model), 0, 0, NULL, "refuse requests for another model name"},
     {0, "slots", FM_OPT_INT, AT(serve.scheduler.slots), 1, 256, "N", "requests computed together (default: 8)"},
     {0, "queue", FM_OPT_INT, AT(serve.scheduler.queue), 1, 65536, "N", "requests that may wait (default: 64)"},

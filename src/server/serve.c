@@ -22,6 +22,15 @@ static enum fm_status check(const struct fm_serve_options *o, const char *host, 
     return st;
 }
 
+static enum fm_status check_format(const char *name, struct fm_error *err)
+{
+    for (int i = 0; fm_chat_format_at(i); i++)
+        if (!strcmp(name, fm_chat_format_at(i))) return FM_OK;
+    (void)fm_fail(err, FM_ERR_USAGE, "serve: chat format '%.40s': not known", name);
+    fm_hint(err, "fathom chat-encode --format help lists them");
+    return FM_ERR_USAGE;
+}
+
 /* The name that the file gives itself, if a client can type it; else the file's own without folders and ending. */
 static void default_name(const struct fm_model_info *info, char *dst, size_t n)
 {
@@ -62,7 +71,8 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     if (!s.tok) return fm_fail(err, FM_ERR_INPUT, "serve: %s: the model carries no tokenizer", s.info->path);
     default_name(s.info, name, sizeof name);
     s.name = o->name ? o->name : name;
-    s.format = s.info->chat_format ? s.info->chat_format : "plain";
+    s.format = o->format ? o->format : s.info->chat_format ? s.info->chat_format : "plain";
+    FM_TRY(check_format(s.format, err));
     s.thinks = fm_chat_format_thinks(s.format);
     s.started = (long long)time(NULL);
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);

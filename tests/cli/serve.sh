@@ -78,6 +78,8 @@ stop TERM 0
 
 t 2 serve --host 0.0.0.0 --port 0 -m "$model"
 failed_well
+t 2 serve --chat-format nope -m "$model"
+failed_well
 t 3 serve -m nowhere.gguf
 failed_well
 : >keys
