@@ -287,7 +287,8 @@ static bool put_user(struct fm_ask *a, struct fm_buf *b, const struct fm_py *con
         const struct fm_py *type = fm_py_get(p, "type"), *id = fm_py_get(p, "tool_use_id");
         struct fm_buf text = {0};
         if (is_text(type, "image") || is_text(type, "document"))
-            return fm_fault_set(&a->fault, 400, "messages", "content of type %.20s is not supported", type->text.s);
+            return fm_fault_set(&a->fault, 400, "messages", "content of type %.*s is not supported", (int)type->text.n,
+                                type->text.s);
         if (!is_text(type, "tool_result")) continue;
         const bool ok = gather_text(a, fm_py_get(p, "content"), &text);
         fm_buf_printf(b, "%s{\"role\":\"tool\",\"content\":", b->data[b->len - 1] == '[' ? "" : ",");

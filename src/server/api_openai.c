@@ -465,12 +465,16 @@ void fm_api_completions(struct fm_server *s, struct fm_web_request *r)
 {
     struct fm_ask a = {0};
     const char *suffix = NULL;
-    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s)) {
+    int n = 1, best_of = 1;
+    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && fm_ask_int(&a, "n", 1, 128, &n) &&
+        fm_ask_int(&a, "best_of", 1, 128, &best_of)) {
         a.max_tokens = 16; /* OpenAI's default */
         if (fm_ask_int(&a, "max_tokens", 0, 1 << 30, &a.max_tokens) &&
             fm_ask_int(&a, "logprobs", 0, FM_TOP_MAX, &a.top) && fm_ask_bool(&a, "echo", &a.echo) &&
             fm_ask_text(&a, "suffix", &suffix)) {
-            if (suffix && *suffix)
+            if (n > 1 || best_of > 1)
+                (void)fm_fault_set(&a.fault, 400, "n", "n, best_of: only one choice per request is supported");
+            else if (suffix && *suffix)
                 (void)fm_fault_set(&a.fault, 400, "suffix", "suffix: this server cannot fill in the middle yet");
             else if (fm_ask_ids(&a, s, fm_py_get(a.body, "prompt"), "prompt")) {
                 fm_reply_start(s, r, &text, &a, "cmpl-");

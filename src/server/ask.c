@@ -12,6 +12,17 @@
 
 /* ---- faults ---- */
 
+/* What was cut inside a character, or came from outside, as something that can stand in JSON. */
+static void make_valid(char *s)
+{
+    for (size_t n = strlen(s); n;) {
+        int used;
+        if (fm_utf8_decode(s, n, &used) < 0) *s = '?';
+        s += used;
+        n -= (size_t)used;
+    }
+}
+
 bool fm_fault_set(struct fm_fault *f, int status, const char *param, const char *fmt, ...)
 {
     if (f->status) return false;
@@ -19,6 +30,7 @@ bool fm_fault_set(struct fm_fault *f, int status, const char *param, const char 
     va_start(ap, fmt);
     (void)vsnprintf(f->message, sizeof f->message, fmt, ap);
     va_end(ap);
+    make_valid(f->message);
     f->status = status;
     f->code = status >= 500 ? "server_error" : "invalid_request_error";
     (void)snprintf(f->param, sizeof f->param, "%s", param ? param : "");

@@ -261,6 +261,9 @@ def wrong_requests():
         got = post("/v1/chat/completions", body, status)
         check(set(got.get("error", {})) == {"message", "type", "param", "code"}, f"{str(body)[:60]}: {got}")
         check(got["error"]["param"] == param, f"{str(body)[:60]}: {got}")
+    check("n" in post("/v1/completions", {"prompt": "a", "n": 2}, 400)["error"]["param"], "completions: n")
+    long = post("/v1/chat/completions", {"messages": bad, "reasoning_effort": "x" + "ä" * 50}, 400)["error"]["message"]
+    check(long.startswith("reasoning_effort"), f"a name that is cut: {long}")
     check(post("/v1/messages", {"messages": bad}, 400)["type"] == "error", "Anthropic's shape of faults")
     for method, path, status in [("GET", "/nothing", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/health", 405),
                                  ("GET", "/v1/../etc/passwd", 404), ("GET", "/%00", 404), ("OPTIONS", "/v1/models", 204)]:
