@@ -129,13 +129,15 @@ void fm_progress_end(void)
     term.line_open = false;
 }
 
-static const char *count_text(const struct fm_bar *b, double n, char buf[32])
+/* with_unit: bytes always have theirs */
+static const char *count_text(const struct fm_bar *b, double n, bool with_unit, char buf[32])
 {
     char bytes[16];
     if (!strcmp(b->unit, "B"))
         snprintf(buf, 32, "%s", fm_bytes_text((unsigned long long)n, bytes));
     else
-        snprintf(buf, 32, n < 100 && n != (double)(long long)n ? "%.2f %s" : "%.0f %s", n, b->unit);
+        snprintf(buf, 32, n < 100 && n != (double)(long long)n ? "%.2f%s%s" : "%.0f%s%s", n, with_unit ? " " : "",
+                 with_unit ? b->unit : "");
     return buf;
 }
 
@@ -146,10 +148,13 @@ void fm_progress_bar(const struct fm_bar *b, unsigned long long done, const char
     const double seconds = fm_clock() - b->start, part = b->total ? (double)done / (double)b->total : 0;
     const double rate = seconds > 0 ? (double)(done - b->done0) / seconds : 0;
     const int n = part < 1 ? (int)(part * WIDTH) : WIDTH;
-    char have[32], all[32], speed[32], eta[24];
-    fm_progress("%s [%.*s%.*s] %s of %s  %s/s  ETA %s%s%s", b->what, n, full, WIDTH - n, empty,
-                count_text(b, (double)done, have), count_text(b, (double)b->total, all), count_text(b, rate, speed),
-                rate > 0 ? fm_time_text((double)(b->total - done) / rate, eta) : "?", *note ? "  " : "", note);
+    char have[32], all[32], speed[32], eta[24], when[80] = "";
+    if (rate > 0)
+        snprintf(when, sizeof when, "  %s/s  ETA %s", count_text(b, rate, true, speed),
+                 fm_time_text((double)(b->total - done) / rate, eta));
+    fm_progress("%s [%.*s%.*s] %s of %s%s%s%s", b->what, n, full, WIDTH - n, empty,
+                count_text(b, (double)done, false, have), count_text(b, (double)b->total, true, all), when,
+                *note ? "  " : "", note);
 }
 
 void fm_print_failure(const struct fm_error *err)
