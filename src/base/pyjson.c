@@ -341,6 +341,11 @@ const struct fm_py *fm_py_get(const struct fm_py *v, const char *key)
     return NULL;
 }
 
+bool fm_py_is(const struct fm_py *v, const char *word)
+{
+    return v && v->kind == FM_PY_STRING && fm_span_is(v->text, word);
+}
+
 void fm_py_write_string(struct fm_buf *out, struct fm_span s)
 {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";

@@ -60,5 +60,7 @@ void fm_py_write_string(struct fm_buf *out, struct fm_span s);
 void fm_py_write_text(struct fm_buf *out, const char *s, size_t n);
 
 bool fm_span_is(struct fm_span s, const char *word);
+/* v is a string, and this one; NULL is none. */
+bool fm_py_is(const struct fm_py *v, const char *word);
 
 #endif

@@ -50,7 +50,7 @@ static void fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
 
 static const char *stop_reason(const struct fm_reply *p)
 {
-    if (p->stop_text) return "stop_sequence";
+    if (p->result.stop) return "stop_sequence";
     if (p->result.end == FM_END_LENGTH) return "max_tokens";
     return p->calls ? "tool_use" : "end_turn";
 }
@@ -58,7 +58,7 @@ static const char *stop_reason(const struct fm_reply *p)
 static void stop_members(struct fm_reply *p)
 {
     fm_buf_printf(&p->out, "\"stop_reason\":\"%s\",\"stop_sequence\":", stop_reason(p));
-    p->stop_text ? fm_put_str(&p->out, p->stop_text) : fm_buf_str(&p->out, "null");
+    p->result.stop ? fm_put_str(&p->out, p->result.stop) : fm_buf_str(&p->out, "null");
 }
 
 static void usage(struct fm_reply *p, int input, int cached, int output)
@@ -77,16 +77,10 @@ static void head(struct fm_reply *p)
     fm_put_str(&p->out, p->ask.model ? p->ask.model : p->s->name);
 }
 
-static struct fm_span call_part(const struct fm_py *call, const char *key)
-{
-    const struct fm_py *v = fm_py_get(fm_py_get(call, "function"), key);
-    return v ? v->text : (struct fm_span){"", 0};
-}
-
 static void tool_head(struct fm_reply *p, const struct fm_py *call, int i)
 {
     char id[80];
-    const struct fm_span name = call_part(call, "name");
+    const struct fm_span name = fm_reply_call_part(call, "name");
     fm_reply_call_id(p, i, id, sizeof id);
     fm_buf_printf(&p->out, "{\"type\":\"tool_use\",\"id\":\"toolu_%s\",\"name\":", id);
     fm_put_text(&p->out, name.s, name.n);
@@ -159,7 +153,7 @@ static void piece(struct fm_reply *p, bool reasoning, const char *text, size_t n
 
 static void tool(struct fm_reply *p, const struct fm_py *call, int i)
 {
-    const struct fm_span args = call_part(call, "arguments");
+    const struct fm_span args = fm_reply_call_part(call, "arguments");
     const int at = next_block(p);
     event(p, "content_block_start");
     fm_buf_printf(&p->out, ",\"index\":%d,\"content_block\":", at);
@@ -202,18 +196,18 @@ static void whole(struct fm_reply *p)
     fm_buf_str(b, ",\"content\":[");
     if (p->reasoning.len) {
         fm_buf_str(b, "{\"type\":\"thinking\",\"thinking\":");
-        fm_put_text(b, p->reasoning.data, p->reasoning.len);
+        fm_put_buf(b, &p->reasoning);
         fm_buf_str(b, ",\"signature\":\"fathom\"}");
         first = false;
     }
     if (p->content.len || (first && !p->calls)) {
         fm_buf_str(b, first ? "{\"type\":\"text\",\"text\":" : ",{\"type\":\"text\",\"text\":");
-        fm_put_text(b, p->content.data ? p->content.data : "", p->content.len);
+        fm_put_buf(b, &p->content);
         fm_buf_char(b, '}');
         first = false;
     }
     for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, first = false) {
-        const struct fm_span args = call_part(c, "arguments");
+        const struct fm_span args = fm_reply_call_part(c, "arguments");
         if (!first) fm_buf_char(b, ',');
         tool_head(p, c, i++);
         fm_buf_add(b, args.s, args.n); /* an object: the parser checked it */
@@ -238,11 +232,6 @@ static const struct fm_dialect messages = {.type = "text/event-stream; charset=u
 
 /* ---- the request: Anthropic's messages become chat-encode's ---- */
 
-static bool is_text(const struct fm_py *v, const char *word)
-{
-    return v && v->kind == FM_PY_STRING && fm_span_is(v->text, word);
-}
-
 /* Text of a string or of text blocks, appended as one JSON string's inside; blocks are joined by blank lines. */
 static bool gather_text(struct fm_ask *a, const struct fm_py *v, struct fm_buf *out)
 {
@@ -255,7 +244,7 @@ static bool gather_text(struct fm_ask *a, const struct fm_py *v, struct fm_buf *
         return fm_fault_set(&a->fault, 400, "messages", "content is neither a string nor a list");
     for (const struct fm_py *p = v->first; p; p = p->next) {
         const struct fm_py *text = fm_py_get(p, "text");
-        if (!is_text(fm_py_get(p, "type"), "text")) continue;
+        if (!fm_py_is(fm_py_get(p, "type"), "text")) continue;
         if (!text || text->kind != FM_PY_STRING)
             return fm_fault_set(&a->fault, 400, "messages", "a text block without text");
         /* changes with every request and would spoil every cached prefix */
@@ -272,7 +261,7 @@ static bool put_text(struct fm_ask *a, struct fm_buf *b, const char *role, const
     const bool ok = gather_text(a, content, &text);
     if (ok && (text.len || always)) {
         fm_buf_printf(b, "%s{\"role\":\"%s\",\"content\":", b->data[b->len - 1] == '[' ? "" : ",", role);
-        fm_put_text(b, text.data ? text.data : "", text.len);
+        fm_put_buf(b, &text);
         fm_buf_char(b, '}');
     }
     fm_buf_release(&text);
@@ -286,13 +275,13 @@ static bool put_user(struct fm_ask *a, struct fm_buf *b, const struct fm_py *con
     for (const struct fm_py *p = content && content->kind == FM_PY_ARRAY ? content->first : NULL; p; p = p->next) {
         const struct fm_py *type = fm_py_get(p, "type"), *id = fm_py_get(p, "tool_use_id");
         struct fm_buf text = {0};
-        if (is_text(type, "image") || is_text(type, "document"))
+        if (fm_py_is(type, "image") || fm_py_is(type, "document"))
             return fm_fault_set(&a->fault, 400, "messages", "content of type %.*s is not supported", (int)type->text.n,
                                 type->text.s);
-        if (!is_text(type, "tool_result")) continue;
+        if (!fm_py_is(type, "tool_result")) continue;
         const bool ok = gather_text(a, fm_py_get(p, "content"), &text);
         fm_buf_printf(b, "%s{\"role\":\"tool\",\"content\":", b->data[b->len - 1] == '[' ? "" : ",");
-        fm_put_text(b, text.data ? text.data : "", text.len);
+        fm_put_buf(b, &text);
         if (id && id->kind == FM_PY_STRING) {
             fm_buf_str(b, ",\"tool_call_id\":");
             fm_put_text(b, id->text.s, id->text.n);
@@ -313,9 +302,9 @@ static bool put_assistant(struct fm_ask *a, struct fm_buf *b, const struct fm_py
          p = p->next) {
         const struct fm_py *type = fm_py_get(p, "type"), *thinking = fm_py_get(p, "thinking"), *id = fm_py_get(p, "id"),
                            *name = fm_py_get(p, "name"), *input = fm_py_get(p, "input");
-        if (is_text(type, "thinking") && thinking && thinking->kind == FM_PY_STRING)
+        if (fm_py_is(type, "thinking") && thinking && thinking->kind == FM_PY_STRING)
             fm_buf_add(&why, thinking->text.s, thinking->text.n);
-        if (!is_text(type, "tool_use")) continue;
+        if (!fm_py_is(type, "tool_use")) continue;
         if (!name || name->kind != FM_PY_STRING || !input || input->kind != FM_PY_OBJECT)
             ok = fm_fault_set(&a->fault, 400, "messages", "a tool_use block without name or input");
         if (!ok) break;
@@ -332,7 +321,7 @@ static bool put_assistant(struct fm_ask *a, struct fm_buf *b, const struct fm_py
         fm_buf_str(&calls, "}}");
     }
     fm_buf_printf(b, "%s{\"role\":\"assistant\",\"content\":", b->data[b->len - 1] == '[' ? "" : ",");
-    fm_put_text(b, text.data ? text.data : "", text.len);
+    fm_put_buf(b, &text);
     if (why.len) {
         fm_buf_str(b, ",\"reasoning_content\":");
         fm_put_text(b, why.data, why.len);
@@ -378,11 +367,11 @@ static bool put_messages(struct fm_ask *a, struct fm_buf *b)
     for (const struct fm_py *m = list->first; m; m = m->next) {
         const struct fm_py *role = fm_py_get(m, "role"), *content = fm_py_get(m, "content");
         bool ok = false;
-        if (is_text(role, "user"))
+        if (fm_py_is(role, "user"))
             ok = put_user(a, b, content);
-        else if (is_text(role, "assistant"))
+        else if (fm_py_is(role, "assistant"))
             ok = put_assistant(a, b, content);
-        else if (is_text(role, "system"))
+        else if (fm_py_is(role, "system"))
             ok = put_text(a, b, "system", content, true);
         else
             (void)fm_fault_set(&a->fault, 400, "messages", "a role is neither user nor assistant");
@@ -395,8 +384,8 @@ static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
 {
     const struct fm_py *v = fm_py_get(a->body, "thinking"), *config = fm_py_get(a->body, "output_config"),
                        *effort = fm_py_get(config, "effort");
-    a->thinking = s->thinks && v && v->kind == FM_PY_OBJECT && !is_text(fm_py_get(v, "type"), "disabled");
-    if (is_text(effort, "low") || is_text(effort, "high") || is_text(effort, "max"))
+    a->thinking = s->thinks && v && v->kind == FM_PY_OBJECT && !fm_py_is(fm_py_get(v, "type"), "disabled");
+    if (fm_py_is(effort, "low") || fm_py_is(effort, "high") || fm_py_is(effort, "max"))
         a->effort = fm_py_copy(&a->doc, effort->text.s, effort->text.n);
     return true;
 }
@@ -405,13 +394,13 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
 {
     struct fm_buf b = {0};
     const struct fm_py *choice = fm_py_get(a->body, "tool_choice"), *type = fm_py_get(choice, "type");
-    if (is_text(type, "any") || is_text(type, "tool"))
+    if (fm_py_is(type, "any") || fm_py_is(type, "tool"))
         return fm_fault_set(&a->fault, 400, "tool_choice", "tool_choice: only auto and none are supported");
     fm_buf_str(&b, "{\"messages\":[");
     bool ok = put_messages(a, &b);
     fm_buf_printf(&b, "],\"thinking\":%s", a->thinking ? "true" : "false");
     fm_ask_put_effort(a, &b);
-    if (!is_text(type, "none")) put_tools(&b, fm_py_get(a->body, "tools"));
+    if (!fm_py_is(type, "none")) put_tools(&b, fm_py_get(a->body, "tools"));
     fm_buf_char(&b, '}');
     if (ok && b.failed) ok = fm_fault_set(&a->fault, 503, NULL, "memory is short");
     if (ok) ok = fm_ask_chat(a, s, b.data, b.len);

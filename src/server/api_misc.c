@@ -112,18 +112,10 @@ void fm_api_detokenize(struct fm_server *s, struct fm_web_request *r)
     if (a.fault.status) {
         fm_openai_fault(r, &a.fault);
     } else {
-        struct fm_buf b = {0}, valid = {0};
-        for (size_t i = 0; i < n;) {
-            int used;
-            const int32_t c = fm_utf8_decode(text + i, n - i, &used);
-            fm_buf_utf8(&valid, c < 0 ? 0xFFFD : (uint32_t)c);
-            i += (size_t)used;
-        }
+        struct fm_buf b = {0};
         fm_buf_str(&b, "{\"content\":");
-        fm_put_text(&b, valid.data ? valid.data : "", valid.len);
+        fm_py_write_text(&b, text ? text : "", n);
         fm_buf_char(&b, '}');
-        b.failed |= valid.failed;
-        fm_buf_release(&valid);
         fm_reply_json(r, 200, &b);
     }
     fm_text_free(text);

@@ -63,12 +63,9 @@ static void usage(struct fm_reply *p)
                   "\"prompt_tokens_details\":{\"cached_tokens\":%d}",
                   r->prompt_tokens, r->answer_tokens, r->prompt_tokens + r->answer_tokens, r->cached_tokens,
                   r->prompt_tokens - r->cached_tokens, r->cached_tokens);
-    if (p->reasoning.len) {
-        /* tokens are not told apart as they come: the share of the text */
-        const double share = (double)p->reasoning.len / (double)(p->reasoning.len + p->content.len);
+    if (p->reasoning.len)
         fm_buf_printf(&p->out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}",
-                      (int)(share * r->answer_tokens));
-    }
+                      fm_reply_reasoning_tokens(p));
     fm_buf_char(&p->out, '}');
 }
 
@@ -83,14 +80,22 @@ static void token_text(struct fm_reply *p, int32_t id, struct fm_buf *text)
     fm_text_free(s);
 }
 
+/* The bytes of a token as a JSON string; half a character is U+FFFD. */
+static void put_token_text(struct fm_buf *b, const struct fm_buf *text)
+{
+    if (text->len && !fm_utf8_valid(text->data, text->len))
+        fm_buf_str(b, "\"\xEF\xBF\xBD\"");
+    else
+        fm_put_buf(b, text);
+}
+
 /* "token":…,"logprob":…,"bytes":[…] */
 static void chat_token(struct fm_reply *p, const struct fm_token_prob *t)
 {
     struct fm_buf text = {0}, *b = &p->out;
     token_text(p, t->id, &text);
     fm_buf_str(b, "\"token\":");
-    fm_utf8_valid(text.data ? text.data : "", text.len) ? fm_put_text(b, text.data ? text.data : "", text.len)
-                                                        : fm_buf_str(b, "\"\xEF\xBF\xBD\"");
+    put_token_text(b, &text);
     fm_buf_printf(b, ",\"logprob\":%.6g,\"bytes\":[", (double)t->logprob);
     for (size_t i = 0; i < text.len; i++) fm_buf_printf(b, "%s%d", i ? "," : "", (unsigned char)text.data[i]);
     fm_buf_char(b, ']');
@@ -172,17 +177,10 @@ static void chat_piece(struct fm_reply *p, bool reasoning, const char *text, siz
     chunk_end(p, NULL);
 }
 
-/* "function":{"name":…,"arguments":…} of the parser's message */
-static struct fm_span call_part(const struct fm_py *call, const char *key)
-{
-    const struct fm_py *v = fm_py_get(fm_py_get(call, "function"), key);
-    return v ? v->text : (struct fm_span){"", 0};
-}
-
 static void call_head(struct fm_reply *p, const struct fm_py *call, int i)
 {
     char id[80];
-    const struct fm_span name = call_part(call, "name");
+    const struct fm_span name = fm_reply_call_part(call, "name");
     fm_reply_call_id(p, i, id, sizeof id);
     fm_buf_printf(&p->out, "{\"index\":%d,\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i, id);
     fm_put_text(&p->out, name.s, name.n);
@@ -193,7 +191,7 @@ static void chat_end(struct fm_reply *p)
 {
     int i = 0;
     for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, i++) {
-        const struct fm_span args = call_part(c, "arguments");
+        const struct fm_span args = fm_reply_call_part(c, "arguments");
         chunk_begin(p);
         fm_buf_str(&p->out, "\"tool_calls\":[");
         call_head(p, c, i);
@@ -219,14 +217,14 @@ static void chat_whole(struct fm_reply *p)
     int i = 0;
     head(p, "chat.completion");
     fm_buf_str(b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
-    fm_put_text(b, p->content.data ? p->content.data : "", p->content.len);
+    fm_put_buf(b, &p->content);
     if (p->ask.thinking || p->reasoning.len) {
         fm_buf_str(b, ",\"reasoning_content\":");
-        fm_put_text(b, p->reasoning.data ? p->reasoning.data : "", p->reasoning.len);
+        fm_put_buf(b, &p->reasoning);
     }
     if (p->calls) fm_buf_str(b, ",\"tool_calls\":[");
     for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, i++) {
-        const struct fm_span args = call_part(c, "arguments");
+        const struct fm_span args = fm_reply_call_part(c, "arguments");
         if (i) fm_buf_char(b, ',');
         call_head(p, c, i);
         fm_put_text(b, args.s, args.n);
@@ -272,13 +270,10 @@ static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
 static bool check_unsupported(struct fm_ask *a)
 {
     const struct fm_py *format = fm_py_get(a->body, "response_format"), *type = fm_py_get(format, "type");
-    const struct fm_py *choice = fm_py_get(a->body, "tool_choice");
     int n = 1;
     if (type && type->kind == FM_PY_STRING && !fm_span_is(type->text, "text"))
         return fm_fault_set(&a->fault, 400, "response_format", "response_format: only \"text\" is supported");
-    if (choice && choice->kind != FM_PY_NULL &&
-        !(choice->kind == FM_PY_STRING && (fm_span_is(choice->text, "auto") || fm_span_is(choice->text, "none"))))
-        return fm_fault_set(&a->fault, 400, "tool_choice", "tool_choice: only \"auto\" and \"none\" are supported");
+    if (!fm_ask_tool_choice(a)) return false;
     if (!fm_ask_int(a, "n", 1, 128, &n)) return false;
     return n == 1 || fm_fault_set(&a->fault, 400, "n", "n: only one choice per request is supported");
 }
@@ -296,18 +291,12 @@ static void write_message(struct fm_buf *b, const struct fm_py *m)
         if (v != m->first) fm_buf_char(b, ',');
         fm_py_write_string(b, v->key);
         fm_buf_char(b, ':');
-        if (v == role && v->kind == FM_PY_STRING && fm_span_is(v->text, "developer"))
+        if (v == role && fm_py_is(v, "developer"))
             fm_buf_str(b, "\"system\"");
         else
             fm_py_write(b, v, 0);
     }
     fm_buf_char(b, '}');
-}
-
-static bool drops_tools(const struct fm_ask *a)
-{
-    const struct fm_py *choice = fm_py_get(a->body, "tool_choice");
-    return choice && choice->kind == FM_PY_STRING && fm_span_is(choice->text, "none");
 }
 
 /* The body in the shape of chat-encode. */
@@ -324,7 +313,7 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
     }
     fm_buf_printf(&b, "],\"thinking\":%s", a->thinking ? "true" : "false");
     fm_ask_put_effort(a, &b);
-    if (tools && tools->kind == FM_PY_ARRAY && tools->n && !drops_tools(a)) {
+    if (tools && tools->kind == FM_PY_ARRAY && tools->n && !fm_py_is(fm_py_get(a->body, "tool_choice"), "none")) {
         fm_buf_str(&b, ",\"tools\":");
         fm_py_write(&b, tools, 0);
     }
@@ -371,8 +360,7 @@ static void text_logprobs(struct fm_reply *p)
     for (int i = from; i < p->n_tokens; i++) {
         token_text(p, p->tokens[i].ev.token.id, &text);
         if (i > from) fm_buf_char(b, ',');
-        fm_utf8_valid(text.data ? text.data : "", text.len) ? fm_put_text(b, text.data ? text.data : "", text.len)
-                                                            : fm_buf_str(b, "\"\xEF\xBF\xBD\"");
+        put_token_text(b, &text);
     }
     fm_buf_str(b, "],\"token_logprobs\":[");
     for (int i = from; i < p->n_tokens; i++) {
@@ -393,8 +381,7 @@ static void text_logprobs(struct fm_reply *p)
         for (int k = 0; k < p->tokens[i].ev.n_top; k++) {
             token_text(p, p->tokens[i].ev.top[k].id, &text);
             if (k) fm_buf_char(b, ',');
-            fm_utf8_valid(text.data ? text.data : "", text.len) ? fm_put_text(b, text.data ? text.data : "", text.len)
-                                                                : fm_buf_str(b, "\"\xEF\xBF\xBD\"");
+            put_token_text(b, &text);
             fm_buf_printf(b, ":%.6g", (double)p->tokens[i].ev.top[k].logprob);
         }
         fm_buf_char(b, '}');

@@ -25,13 +25,11 @@ static const char *status_of(const struct fm_reply *p)
 static void put_usage(struct fm_reply *p, struct fm_buf *b)
 {
     const struct fm_request_result *r = &p->result;
-    const size_t all = p->reasoning.len + p->content.len;
-    /* tokens are not told apart as they come: the share of the text */
-    const int thought = all ? (int)((double)p->reasoning.len / (double)all * r->answer_tokens) : 0;
     fm_buf_printf(b,
                   "{\"input_tokens\":%d,\"input_tokens_details\":{\"cached_tokens\":%d,\"cache_write_tokens\":0},"
                   "\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%d}",
-                  r->prompt_tokens, r->cached_tokens, r->answer_tokens, thought, r->prompt_tokens + r->answer_tokens);
+                  r->prompt_tokens, r->cached_tokens, r->answer_tokens, fm_reply_reasoning_tokens(p),
+                  r->prompt_tokens + r->answer_tokens);
 }
 
 /* "key":the request's own value, or what stands for none */
@@ -208,16 +206,10 @@ static void piece(struct fm_reply *p, bool reasoning, const char *text, size_t n
     event_end(p);
 }
 
-static struct fm_span call_part(const struct fm_py *call, const char *key)
-{
-    const struct fm_py *v = fm_py_get(fm_py_get(call, "function"), key);
-    return v ? v->text : (struct fm_span){"", 0};
-}
-
 static void put_call(struct fm_reply *p, struct fm_buf *b, const struct fm_py *call, int i, bool done)
 {
     char id[64], call_id[80];
-    const struct fm_span name = call_part(call, "name"), args = call_part(call, "arguments");
+    const struct fm_span name = fm_reply_call_part(call, "name"), args = fm_reply_call_part(call, "arguments");
     item_id(p, "fc", id);
     fm_reply_call_id(p, i, call_id, sizeof call_id);
     fm_buf_printf(b, "{\"id\":\"%s\",\"type\":\"function_call\",\"status\":\"%s\",\"call_id\":\"%s\",\"name\":", id,
@@ -238,7 +230,7 @@ static void arguments_event(struct fm_reply *p, const char *name)
 
 static void put_call_events(struct fm_reply *p, const struct fm_py *call, int i)
 {
-    const struct fm_span name = call_part(call, "name"), args = call_part(call, "arguments");
+    const struct fm_span name = fm_reply_call_part(call, "name"), args = fm_reply_call_part(call, "arguments");
     event(p, "response.output_item.added");
     fm_buf_printf(&p->out, ",\"output_index\":%d,\"item\":", p->n_items);
     put_call(p, &p->out, call, i, false);
@@ -327,15 +319,10 @@ struct turn {
     bool open;
 };
 
-static bool is_text(const struct fm_py *v, const char *word)
-{
-    return v && v->kind == FM_PY_STRING && fm_span_is(v->text, word);
-}
-
 static void put_key_text(struct fm_buf *b, const char *key, const struct fm_buf *text)
 {
     fm_buf_printf(b, "\"%s\":", key);
-    fm_put_text(b, text->data ? text->data : "", text->len);
+    fm_put_buf(b, text);
     b->failed |= text->failed;
 }
 
@@ -378,7 +365,7 @@ static bool gather(struct fm_ask *a, const struct fm_py *v, struct fm_buf *out)
         return fm_fault_set(&a->fault, 400, "input", "an item's content is neither a string nor a list");
     for (const struct fm_py *p = v->first; p; p = p->next) {
         const struct fm_py *type = fm_py_get(p, "type"), *text = fm_py_get(p, "text");
-        if (is_text(type, "refusal")) text = fm_py_get(p, "refusal");
+        if (fm_py_is(type, "refusal")) text = fm_py_get(p, "refusal");
         if (!text || text->kind != FM_PY_STRING)
             return fm_fault_set(&a->fault, 400, "input", "a part of an item's content is no text");
         fm_buf_add(out, text->text.s, text->text.n);
@@ -406,9 +393,9 @@ static bool put_message(struct turn *t, const char *role, const struct fm_py *co
 static bool read_message(struct turn *t, const struct fm_py *item)
 {
     const struct fm_py *role = fm_py_get(item, "role"), *content = fm_py_get(item, "content");
-    if (is_text(role, "user") || is_text(role, "developer")) return put_message(t, "user", content, NULL);
-    if (is_text(role, "system")) return put_message(t, "system", content, NULL);
-    if (!is_text(role, "assistant"))
+    if (fm_py_is(role, "user") || fm_py_is(role, "developer")) return put_message(t, "user", content, NULL);
+    if (fm_py_is(role, "system")) return put_message(t, "system", content, NULL);
+    if (!fm_py_is(role, "assistant"))
         return fm_fault_set(&t->a->fault, 400, "input",
                             "a message's role is none of user, assistant, system, developer");
     if (t->calls.len) turn_end(t);
@@ -454,12 +441,12 @@ static bool read_item(struct turn *t, const struct fm_py *item)
 {
     const struct fm_py *type = fm_py_get(item, "type");
     if (item->kind != FM_PY_OBJECT) return fm_fault_set(&t->a->fault, 400, "input", "an item of input is no object");
-    if (!type || is_text(type, "message")) return read_message(t, item);
-    if (is_text(type, "reasoning")) return read_reasoning(t, item);
-    if (is_text(type, "function_call")) return read_call(t, item);
-    if (is_text(type, "function_call_output"))
+    if (!type || fm_py_is(type, "message")) return read_message(t, item);
+    if (fm_py_is(type, "reasoning")) return read_reasoning(t, item);
+    if (fm_py_is(type, "function_call")) return read_call(t, item);
+    if (fm_py_is(type, "function_call_output"))
         return put_message(t, "tool", fm_py_get(item, "output"), fm_py_get(item, "call_id"));
-    if (is_text(type, "item_reference"))
+    if (fm_py_is(type, "item_reference"))
         return fm_fault_set(&t->a->fault, 400, "input", "an item_reference: this server keeps no items");
     return true;
 }
@@ -482,7 +469,7 @@ static void put_tools(struct fm_buf *b, const struct fm_py *tools)
 {
     bool any = false;
     for (const struct fm_py *t = tools && tools->kind == FM_PY_ARRAY ? tools->first : NULL; t; t = t->next) {
-        if (!is_text(fm_py_get(t, "type"), "function") || !fm_py_get(t, "name")) continue;
+        if (!fm_py_is(fm_py_get(t, "type"), "function") || !fm_py_get(t, "name")) continue;
         fm_buf_str(b, any ? ",{" : ",\"tools\":[{");
         fm_buf_str(b, "\"type\":\"function\",\"function\":{");
         bool first = true;
@@ -508,7 +495,7 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
     bool ok = b.data && put_input(&t, fm_py_get(a->body, "input"));
     fm_buf_printf(&b, "],\"thinking\":%s", a->thinking ? "true" : "false");
     fm_ask_put_effort(a, &b);
-    if (!is_text(fm_py_get(a->body, "tool_choice"), "none")) put_tools(&b, fm_py_get(a->body, "tools"));
+    if (!fm_py_is(fm_py_get(a->body, "tool_choice"), "none")) put_tools(&b, fm_py_get(a->body, "tools"));
     fm_buf_char(&b, '}');
     if (b.failed) ok = fm_fault_set(&a->fault, 503, NULL, "memory is short");
     if (ok) ok = fm_ask_chat(a, s, b.data, b.len);
@@ -523,11 +510,10 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
 static bool check_unsupported(struct fm_ask *a)
 {
     const struct fm_py *type = fm_py_get(fm_py_get(fm_py_get(a->body, "text"), "format"), "type"),
-                       *choice = fm_py_get(a->body, "tool_choice"), *tools = fm_py_get(a->body, "tools");
-    if (type && !is_text(type, "text"))
+                       *tools = fm_py_get(a->body, "tools");
+    if (type && !fm_py_is(type, "text"))
         return fm_fault_set(&a->fault, 400, "text.format", "text.format: only \"text\" is supported");
-    if (choice && choice->kind != FM_PY_NULL && !is_text(choice, "auto") && !is_text(choice, "none"))
-        return fm_fault_set(&a->fault, 400, "tool_choice", "tool_choice: only \"auto\" and \"none\" are supported");
+    if (!fm_ask_tool_choice(a)) return false;
     return !tools || tools->kind == FM_PY_NULL || tools->kind == FM_PY_ARRAY ||
            fm_fault_set(&a->fault, 400, "tools", "tools is no list");
 }

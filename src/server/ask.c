@@ -205,6 +205,13 @@ bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word)
     return fm_fault_set(&a->fault, 400, param, "%s '%.40s' is not known", param, word);
 }
 
+bool fm_ask_tool_choice(struct fm_ask *a)
+{
+    const struct fm_py *choice = fm_py_get(a->body, "tool_choice");
+    return !choice || choice->kind == FM_PY_NULL || fm_py_is(choice, "auto") || fm_py_is(choice, "none") ||
+           fm_fault_set(&a->fault, 400, "tool_choice", "tool_choice: only \"auto\" and \"none\" are supported");
+}
+
 void fm_ask_put_effort(const struct fm_ask *a, struct fm_buf *b)
 {
     /* no encoding has words for a low one: it thinks, and is told nothing */
@@ -250,20 +257,14 @@ bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, 
 
 static bool ids_of_numbers(struct fm_ask *a, const struct fm_py *list, const char *key)
 {
-    int32_t *ids = fm_py_room(&a->doc, list->n * sizeof *ids);
-    size_t n = 0;
-    if (!ids) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
+    if (!(a->ids = fm_malloc(list->n * sizeof *a->ids))) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
     for (const struct fm_py *p = list->first; p; p = p->next) {
         char text[16];
         if (p->kind != FM_PY_NUMBER || p->text.n >= sizeof text)
             return fm_fault_set(&a->fault, 400, key, "%s holds something that is no token id", key);
         (void)snprintf(text, sizeof text, "%.*s", (int)p->text.n, p->text.s);
-        ids[n++] = (int32_t)strtol(text, NULL, 10);
+        a->ids[a->n_ids++] = (int32_t)strtol(text, NULL, 10);
     }
-    a->ids = fm_malloc(n * sizeof *ids);
-    if (!a->ids) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
-    memcpy(a->ids, ids, n * sizeof *ids);
-    a->n_ids = n;
     return true;
 }
 

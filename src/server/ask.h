@@ -62,6 +62,8 @@ bool fm_ask_sampling(struct fm_ask *a);
 bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word);
 /* The member of chat-encode's object that says it, where there is something to say. */
 void fm_ask_put_effort(const struct fm_ask *a, struct fm_buf *b);
+/* tool_choice: only auto and none can be had. */
+bool fm_ask_tool_choice(struct fm_ask *a);
 /* stop: a string or a list. */
 bool fm_ask_stops(struct fm_ask *a, const char *key);
 

@@ -3,11 +3,9 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 
 static void reply_free(struct fm_reply *p)
@@ -40,6 +38,18 @@ const char *fm_reply_finish(const struct fm_reply *p)
     return p->calls ? "tool_calls" : "stop";
 }
 
+int fm_reply_reasoning_tokens(const struct fm_reply *p)
+{
+    const size_t all = p->reasoning.len + p->content.len;
+    return all ? (int)((double)p->reasoning.len / (double)all * p->result.answer_tokens) : 0;
+}
+
+struct fm_span fm_reply_call_part(const struct fm_py *call, const char *key)
+{
+    const struct fm_py *v = fm_py_get(fm_py_get(call, "function"), key);
+    return v ? v->text : (struct fm_span){"", 0};
+}
+
 void fm_reply_call_id(const struct fm_reply *p, int i, char *dst, size_t n)
 {
     (void)snprintf(dst, n, "call_%02d_%s", i, fm_web_id(p->r));
@@ -51,7 +61,6 @@ static void piece(void *arg, bool reasoning, const char *text, size_t n)
 {
     struct fm_reply *p = arg;
     fm_buf_add(reasoning ? &p->reasoning : &p->content, text, n);
-    if (reasoning) p->got_reasoning = true;
     if (!p->ask.stream || !n) return;
     p->dialect->piece(p, reasoning, text, n);
     fm_reply_flush(p);
@@ -85,10 +94,7 @@ static void on_token(void *arg, const struct fm_token_event *ev)
 {
     struct fm_reply *p = arg;
     if (p->ask.top < 0) return;
-    if (ev->prompt)
-        note_token(p, ev, p->prompt_offset);
-    else
-        note_token(p, ev, p->content.len);
+    note_token(p, ev, ev->prompt ? p->prompt_offset : p->content.len);
     char *text = NULL;
     size_t n = 0;
     if (!ev->prompt || fm_text_decode(p->s->tok, &ev->token.id, 1, &text, &n, NULL)) return;
@@ -126,21 +132,6 @@ static void end_message(struct fm_reply *p)
     fm_text_free(text);
 }
 
-static void write_whole(struct fm_reply *p)
-{
-    p->dialect->whole(p);
-    if (p->out.failed || p->failed) {
-        static const struct fm_fault fault = {500, "server_error", "memory is short", ""};
-        p->dialect->fault(p->r, &fault);
-    }
-    if (fm_web_has_begun(p->r)) { /* it took so long that the headers are out */
-        fm_reply_flush(p);
-        fm_web_end(p->r);
-    } else {
-        fm_web_reply(p->r, 200, "application/json", p->out.data ? p->out.data : "", p->out.len);
-    }
-}
-
 static void write_fault(struct fm_reply *p, const struct fm_fault *f)
 {
     if (!fm_web_has_begun(p->r)) {
@@ -152,12 +143,27 @@ static void write_fault(struct fm_reply *p, const struct fm_fault *f)
     fm_web_end(p->r);
 }
 
+static void write_whole(struct fm_reply *p)
+{
+    static const struct fm_fault short_of_memory = {500, "server_error", "memory is short", ""};
+    p->dialect->whole(p);
+    if (p->out.failed || p->failed) {
+        fm_buf_clear(&p->out);
+        p->out.failed = false;
+        write_fault(p, &short_of_memory);
+    } else if (fm_web_has_begun(p->r)) { /* it took so long that the headers are out */
+        fm_reply_flush(p);
+        fm_web_end(p->r);
+    } else {
+        fm_web_reply(p->r, 200, "application/json", p->out.data ? p->out.data : "", p->out.len);
+    }
+}
+
 static void on_end(void *arg, const struct fm_request_result *result)
 {
     struct fm_reply *p = arg;
     struct fm_fault fault = {0};
     p->result = *result;
-    p->stop_text = result->stop;
     fm_web_note_tokens(p->r, result->prompt_tokens, result->cached_tokens, result->answer_tokens);
     fm_web_on_close(p->r, NULL, NULL);
     if (result->end == FM_END_FAILED)

@@ -38,8 +38,8 @@ struct fm_reply {
     struct fm_ask ask;
     char id[48];
     long long created;
-    bool opened, got_reasoning;       /* streamed: an event of the kind has been sent */
     int state;                        /* the dialect's own … */
+    bool opened;                      /* … of Messages: a block is open; */
     int n_events, n_items;            /* … of Responses: events and output items so far, */
     size_t item_at;                   /* where the open item's text begins, */
     struct fm_buf items;              /* and the finished ones */
@@ -52,7 +52,6 @@ struct fm_reply {
     struct fm_request_result result;
     struct fm_py_doc message;  /* the parser's message … */
     const struct fm_py *calls; /* … its tool_calls, NULL: none */
-    const char *stop_text;     /* the stop text that ended it  */
 };
 
 /* Takes over what ask holds.  Answers r in the end, whatever happens. */
@@ -62,6 +61,10 @@ void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct 
 void fm_reply_flush(struct fm_reply *p);
 /* "stop", "length", "tool_calls" */
 const char *fm_reply_finish(const struct fm_reply *p);
+/* Tokens of the reasoning: they are not told apart as they come, so it is the share of the text. */
+int fm_reply_reasoning_tokens(const struct fm_reply *p);
+/* "name" or "arguments" of one of p->calls; empty when absent. */
+struct fm_span fm_reply_call_part(const struct fm_py *call, const char *key);
 /* A tool call's id: call_00_… from the answer's id and its place. */
 void fm_reply_call_id(const struct fm_reply *p, int i, char *dst, size_t n);
 

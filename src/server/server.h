@@ -23,7 +23,7 @@ struct fm_server {
     bool thinks;        /* the format knows reasoning                    */
     char fingerprint[24];
     long long started; /* Unix time */
-    atomic_ullong requests, faults;
+    atomic_ullong requests;
 };
 
 /* ---- router.c ---- */
@@ -34,6 +34,10 @@ void fm_route(void *server, struct fm_web_request *r);
 
 void fm_put_text(struct fm_buf *b, const char *s, size_t n); /* with quotes; n bytes of UTF-8 */
 static inline void fm_put_str(struct fm_buf *b, const char *s) { fm_put_text(b, s, __builtin_strlen(s)); }
+static inline void fm_put_buf(struct fm_buf *b, const struct fm_buf *text)
+{
+    fm_put_text(b, text->len ? text->data : "", text->len);
+}
 /* Reply with b, or 500 when memory was short; releases b. */
 void fm_reply_json(struct fm_web_request *r, int status, struct fm_buf *b);
 
