@@ -148,13 +148,6 @@ FM_INLINE __m256i eight_rows(const struct q8_format *f, const struct q8_heads *h
     return _mm256_add_epi32(_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31));
 }
 
-FM_INLINE __m256i sums_of(const struct fm_q8x *x)
-{
-    int pair;
-    memcpy(&pair, x->sum, sizeof pair);
-    return _mm256_set1_epi32(pair);
-}
-
 FM_INLINE __m256 block(const struct q8_format *f, const struct q8_heads *h, const unsigned char *const row[8], int b,
                        const struct fm_q8x *x, __m256 acc)
 {

@@ -339,6 +339,14 @@ Q8_JOINED(joined_iq4_nl, joined_levels(lo, hi, p + 2, q + 2, Q8_UNEVEN))
 Q8_JOINED(joined_iq4_xs, joined_levels(lo, hi, p + 8 + 16 * b, q + 8 + 16 * b, Q8_UNEVEN))
 Q8_JOINED(joined_mxfp4, joined_levels(lo, hi, p + 1, q + 1, Q8_TWICE_E2M1))
 
+/* The sums of both halves of a block of x, a pair of int16 in every lane. */
+FM_INLINE __m256i sums_of(const struct fm_q8x *x)
+{
+    int pair;
+    memcpy(&pair, x->sum, sizeof pair);
+    return _mm256_set1_epi32(pair);
+}
+
 /* X(format, blocks, bytes, bits, offset, minimum, two scales, two minima, heads, codes, joined) */
 /* clang-format off */
 #define Q8_FORMATS(X)                                                                                                 \

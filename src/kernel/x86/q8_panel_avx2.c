@@ -8,6 +8,7 @@
  *            madd makes them int32; after 32 columns one conversion and one fma per eight outputs.
  * Between panels y holds the chains. */
 #include "kernel/x86/q8_blocks_avx2.h"
+#include "kernel/x86/q8_kinds.h"
 #include "kernel/x86/x86.h"
 
 enum { BLOCK = 32, LANES = 8, GROUPS = 8, BLOCKS = 8, TILE_M = 4, TILE_G = 2 };
@@ -105,13 +106,6 @@ FM_INLINE __m256i four_of(const struct fm_q8x *x, int g)
     int v;
     memcpy(&v, x->q + 4 * g, sizeof v);
     return _mm256_set1_epi32(v);
-}
-
-FM_INLINE __m256i sums_of(const struct fm_q8x *x)
-{
-    int pair;
-    memcpy(&pair, x->sum, sizeof pair);
-    return _mm256_set1_epi32(pair);
 }
 
 /* The compilers would hold such values in registers over a loop that needs all of them for other things. */
@@ -309,31 +303,14 @@ FM_INLINE void tile(const struct q8_format *f, int ni, int nj, const struct job 
     }
 }
 
-typedef void (*tile_fn)(const struct job *job, int i0, int g0);
-
-/* The heights and widths of one kind of arithmetic; formats of the same kind share them. */
-struct kind {
-    const struct q8_format *format;
-    tile_fn tiles[2][2]; /* [one row, four rows of x][one, two groups] */
-};
-
-#define TILE(name, ni, nj) \
-    static void name##_##ni##_##nj(const struct job *job, int i0, int g0) { tile(&name, ni, nj, job, i0, g0); }
-#define KIND(name, ...)                                 \
-    static const struct q8_format name = {__VA_ARGS__}; \
-    TILE(name, 1, 1)                                    \
-    TILE(name, 1, 2)                                    \
-    TILE(name, 4, 1)                                    \
-    TILE(name, 4, 2)                                    \
-    static const struct kind kind_##name = {&name, {{name##_1_1, name##_1_2}, {name##_4_1, name##_4_2}}};
-KIND(signed_bytes, .bits = 8)
-KIND(four_offset, .bits = 4, .offset = 8)
-KIND(four_minimum, .bits = 4, .minimum = true)
-KIND(five_offset, .bits = 5, .offset = 16)
-KIND(five_minimum, .bits = 5, .minimum = true)
-KIND(two_twice, .bits = 2, .two = true, .two_mins = true)
-KIND(three_twice, .bits = 3, .two = true, .offset = 4)
-KIND(six_twice, .bits = 6, .two = true, .offset = 32)
+Q8_KIND(signed_bytes, .bits = 8)
+Q8_KIND(four_offset, .bits = 4, .offset = 8)
+Q8_KIND(four_minimum, .bits = 4, .minimum = true)
+Q8_KIND(five_offset, .bits = 5, .offset = 16)
+Q8_KIND(five_minimum, .bits = 5, .minimum = true)
+Q8_KIND(two_twice, .bits = 2, .two = true, .two_mins = true)
+Q8_KIND(three_twice, .bits = 3, .two = true, .offset = 4)
+Q8_KIND(six_twice, .bits = 6, .two = true, .offset = 32)
 
 /* m <= TILE_M rows of x as int16, for a wide panel. */
 static void widen_x(const struct job *job, int i0, int m)

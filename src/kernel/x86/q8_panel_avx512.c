@@ -5,6 +5,7 @@
  * of kernel.h, hence the bits of the other tiers. */
 #include "kernel/q8_formats.h"
 #include "kernel/x86/q8_blocks_avx2.h"
+#include "kernel/x86/q8_kinds.h"
 #include "kernel/x86/x86.h"
 
 enum { BLOCK = 32, LANES = 16, GROUPS = 4, BLOCKS = 8, TILE_M = 4, TILE_G = 2 };
@@ -218,29 +219,13 @@ FM_INLINE void tile(const struct q8_format *f, int ni, int nj, const struct job 
     }
 }
 
-typedef void (*tile_fn)(const struct job *job, int i0, int g0);
-
-/* The heights and widths of one kind of arithmetic; formats of the same kind share them. */
-struct kind {
-    tile_fn tiles[2][2]; /* [one row, four rows of x][one, two groups] */
-};
-
-#define TILE(name, ni, nj) \
-    static void name##_##ni##_##nj(const struct job *job, int i0, int g0) { tile(&name, ni, nj, job, i0, g0); }
-#define KIND(name, ...)                                 \
-    static const struct q8_format name = {__VA_ARGS__}; \
-    TILE(name, 1, 1)                                    \
-    TILE(name, 1, 2)                                    \
-    TILE(name, 4, 1)                                    \
-    TILE(name, 4, 2)                                    \
-    static const struct kind kind_##name = {{{name##_1_1, name##_1_2}, {name##_4_1, name##_4_2}}};
-KIND(signed_bytes, .bits = 8)
-KIND(four_offset, .bits = 4, .offset = 8)
-KIND(five_offset, .bits = 5, .offset = 16)
-KIND(with_minimum, .bits = 5, .minimum = true)
-KIND(two_twice, .bits = 2, .two = true, .two_mins = true)
-KIND(three_twice, .bits = 3, .two = true, .offset = 4)
-KIND(six_twice, .bits = 6, .two = true, .offset = 32)
+Q8_KIND(signed_bytes, .bits = 8)
+Q8_KIND(four_offset, .bits = 4, .offset = 8)
+Q8_KIND(five_offset, .bits = 5, .offset = 16)
+Q8_KIND(with_minimum, .bits = 5, .minimum = true)
+Q8_KIND(two_twice, .bits = 2, .two = true, .two_mins = true)
+Q8_KIND(three_twice, .bits = 3, .two = true, .offset = 4)
+Q8_KIND(six_twice, .bits = 6, .two = true, .offset = 32)
 
 static void run(const struct kind *k, const struct job *job, int m)
 {
