@@ -108,6 +108,18 @@ static inline void write_text_files(const char *folder)
     fm_tokenizer_close(t);
 }
 
+/* What write_model and write_text_files left in a folder, and the folder.  0: all gone. */
+static inline int remove_model_folder(const char *folder)
+{
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
+    char path[128];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        (void)unlink(path);
+    }
+    return rmdir(folder);
+}
+
 /* config: a config.json; path ends in .gguf, or names a folder */
 static inline void write_model_of(const char *config, const char *path, bool chat)
 {

@@ -468,15 +468,9 @@ static int make_files(void **state)
 static int remove_files(void **state)
 {
     (void)state;
-    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
     const char *const paths[] = {plain_path, deepseek_path, text_path, out_path};
-    char path[128];
-    for (int i = 0; i < 4; i++) {
-        unlink(paths[i]);
-        snprintf(path, sizeof path, "%s/%s", folder_path, names[i]);
-        unlink(path);
-    }
-    return rmdir(folder_path);
+    for (int i = 0; i < 4; i++) unlink(paths[i]);
+    return remove_model_folder(folder_path);
 }
 
 int main(void)

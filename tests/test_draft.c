@@ -677,13 +677,7 @@ static int remove_models(void **state)
     (void)state;
     (void)unlink(model_path);
     (void)unlink(mtp_path);
-    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
-    for (int i = 0; i < 4; i++) {
-        char path[128];
-        (void)snprintf(path, sizeof path, "%s/%s", mtp_folder, files[i]);
-        (void)unlink(path);
-    }
-    return rmdir(mtp_folder);
+    return remove_model_folder(mtp_folder);
 }
 
 int main(int argc, char **argv)
