@@ -367,14 +367,7 @@ void fm_py_write_string(struct fm_buf *out, struct fm_span s)
 void fm_py_write_text(struct fm_buf *out, const char *s, size_t n)
 {
     struct fm_buf b = {0};
-    for (size_t i = 0; i < n;) {
-        int used;
-        if (fm_utf8_decode(s + i, n - i, &used) < 0)
-            fm_buf_utf8(&b, 0xFFFD);
-        else
-            fm_buf_add(&b, s + i, (size_t)used);
-        i += (size_t)used;
-    }
+    fm_buf_valid(&b, s, n);
     out->failed |= b.failed;
     if (!b.failed) fm_py_write_string(out, (struct fm_span){b.data, b.len});
     fm_buf_release(&b);

@@ -140,3 +140,23 @@ bool fm_utf8_valid(const char *s, size_t n)
     }
     return true;
 }
+
+void fm_buf_valid(struct fm_buf *b, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        int used;
+        if (fm_utf8_decode(s + i, n - i, &used) < 0)
+            fm_buf_utf8(b, 0xFFFD);
+        else
+            fm_buf_add(b, s + i, (size_t)used);
+        i += (size_t)used;
+    }
+}
+
+int fm_compare_strings(const void *a, const void *b)
+{
+    const char *x, *y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return strcmp(x, y);
+}

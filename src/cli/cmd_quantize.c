@@ -64,18 +64,11 @@ static void show_progress(void *arg, uint64_t done, uint64_t total)
     fm_progress_bar(&j->bar, done, "");
 }
 
-static void add_shape(struct fm_buf *b, const struct fm_quantize_tensor *t)
-{
-    fm_buf_char(b, '[');
-    for (int d = 0; d < t->n_dims; d++) fm_buf_printf(b, "%s%" PRIu64, d ? "," : "", t->shape[d]);
-    fm_buf_char(b, ']');
-}
-
 static void list_tensor(void *arg, const struct fm_quantize_tensor *t)
 {
     struct job *j = arg;
     struct fm_buf *b = &j->list, shape = {0};
-    add_shape(&shape, t);
+    fm_json_shape(&shape, t->n_dims, t->shape);
     if (j->setup.json) {
         fm_buf_str(b, b->len ? ",\n{\"name\":" : "{\"name\":");
         fm_json_text(b, t->name, strlen(t->name));

@@ -27,19 +27,12 @@ enum { N_FIRST = 8 };
 
 /* ---- the list -------------------------------------------------------------------------------------------------- */
 
-static void add_shape(struct fm_buf *b, const struct fm_tensor_info *t)
-{
-    fm_buf_char(b, '[');
-    for (int d = 0; d < t->n_dims; d++) fm_buf_printf(b, "%s%" PRIu64, d ? "," : "", t->shape[d]);
-    fm_buf_char(b, ']');
-}
-
 static void add_json(struct fm_buf *b, const struct fm_tensor_info *t)
 {
     fm_buf_str(b, "{\"name\":");
     fm_json_text(b, t->name, strlen(t->name));
     fm_buf_printf(b, ",\"format\":\"%s\",\"shape\":", t->format);
-    add_shape(b, t);
+    fm_json_shape(b, t->n_dims, t->shape);
     fm_buf_printf(b, ",\"bytes\":%" PRIu64 ",\"offset\":%" PRIu64, t->n_bytes, t->offset);
     if (t->path) {
         fm_buf_str(b, ",\"path\":");
@@ -51,7 +44,7 @@ static void add_json(struct fm_buf *b, const struct fm_tensor_info *t)
 static void add_line(struct fm_buf *b, const struct fm_tensor_info *t, int width)
 {
     struct fm_buf shape = {0};
-    add_shape(&shape, t);
+    fm_json_shape(&shape, t->n_dims, t->shape);
     fm_buf_printf(b, "%-*s  %-8s  %-20s  %12" PRIu64 "  %12" PRIu64 "\n", width, t->name, t->format,
                   shape.failed ? "?" : shape.data, t->n_bytes, t->offset);
     fm_buf_release(&shape);
@@ -117,7 +110,7 @@ static void print_text(const struct fm_tensor_info *t, const float *x)
 {
     struct statistics s = measure(x, t->n_elements);
     struct fm_buf shape = {0};
-    add_shape(&shape, t);
+    fm_json_shape(&shape, t->n_dims, t->shape);
     printf("name    %s\nformat  %s\nshape   %s\nbytes   %" PRIu64 "\noffset  %" PRIu64 "\n", t->name, t->format,
            shape.failed ? "?" : shape.data, t->n_bytes, t->offset);
     printf("min     %.9g\nmax     %.9g\nmean    %.9g\nrms     %.9g\nzeros   %" PRIu64 "\n", s.min, s.max, s.mean, s.rms,

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -87,4 +88,11 @@ void fm_json_text(struct fm_buf *out, const char *text, size_t n)
         i += (size_t)used;
     }
     fm_buf_char(out, '"');
+}
+
+void fm_json_shape(struct fm_buf *out, int n, const uint64_t *shape)
+{
+    fm_buf_char(out, '[');
+    for (int d = 0; d < n; d++) fm_buf_printf(out, "%s%" PRIu64, d ? "," : "", shape[d]);
+    fm_buf_char(out, ']');
 }

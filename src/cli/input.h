@@ -15,5 +15,7 @@ enum fm_status fm_ids_parse(const char *text, size_t n, const char *where, enum 
 
 /* Text as a JSON string; bytes that are no UTF-8 become U+FFFD. */
 void fm_json_text(struct fm_buf *out, const char *text, size_t n);
+/* A list of the n sizes. */
+void fm_json_shape(struct fm_buf *out, int n, const uint64_t *shape);
 
 #endif

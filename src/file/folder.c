@@ -30,14 +30,6 @@ static bool plain_name(const char *s)
     return *s && strcmp(s, ".") && strcmp(s, "..") && !strchr(s, '/') && fm_name_ok(s, strlen(s));
 }
 
-static int compare_strings(const void *a, const void *b)
-{
-    const char *x, *y;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return strcmp(x, y);
-}
-
 /* The file names of the map, sorted, each once: *out is an array to be freed of *n pointers into the map. */
 static enum fm_status shard_names(json_t *map, const char *index, const char ***out, size_t *n, struct fm_error *err)
 {
@@ -55,7 +47,7 @@ static enum fm_status shard_names(json_t *map, const char *index, const char ***
                                              index, name);
     if (!(v = fm_malloc(count * sizeof *v))) return fm_fail_memory(err, index, count * sizeof *v);
     json_object_foreach(map, name, file) v[used++] = json_string_value(file);
-    qsort(v, used, sizeof *v, compare_strings);
+    qsort(v, used, sizeof *v, fm_compare_strings);
     for (size_t i = 0; i < used; i++)
         if (!unique || strcmp(v[unique - 1], v[i])) v[unique++] = v[i];
     *out = v;

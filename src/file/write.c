@@ -294,17 +294,9 @@ void fm_writer_tensor(struct fm_writer *w, const char *name, enum fm_fmt fmt, in
 
 /* ---- the header ---- */
 
-static int compare_strings(const void *a, const void *b)
-{
-    const char *x, *y;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return strcmp(x, y);
-}
-
 static void check_unique(struct fm_writer *w, const char **names, size_t n, const char *what)
 {
-    if (n) qsort(names, n, sizeof *names, compare_strings);
+    if (n) qsort(names, n, sizeof *names, fm_compare_strings);
     for (size_t i = 1; i < n; i++)
         if (!strcmp(names[i - 1], names[i])) fail(w, FM_ERR_USAGE, "%s %s is given twice", what, names[i]);
 }

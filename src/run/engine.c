@@ -78,6 +78,11 @@ void fm_engine_close(struct fm_engine *e)
     fm_free(e);
 }
 
+bool fm_engine_is_end(const struct fm_engine *e, int32_t id)
+{
+    return e->tok && (fm_tokenizer_is_eog(e->tok, id) || (id >= 0 && id == fm_tokenizer_bos(e->tok)));
+}
+
 enum fm_status fm_engine_has_text(const struct fm_engine *e, struct fm_error *err)
 {
     if (e->tok) return FM_OK;

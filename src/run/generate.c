@@ -31,19 +31,13 @@ static enum fm_status need_logits(struct fm_session *s, struct fm_error *err)
     return st;
 }
 
-/* A BOS begins something else, so it ends this: models trained on packed texts close a text that way. */
-static bool ends(const struct fm_tokenizer *t, int32_t id)
-{
-    return t && (fm_tokenizer_is_eog(t, id) || (id >= 0 && id == fm_tokenizer_bos(t)));
-}
-
 /* One token more; *finish is set when it was the last. */
 static enum fm_status advance(struct generator *r, bool *done, enum fm_finish *finish, struct fm_error *err)
 {
     struct fm_session *s = r->s;
     int32_t id = fm_sampler_pick(&r->sampler, s->logits, s->ids, s->length);
     *done = true;
-    if (ends(s->e->tok, id)) {
+    if (fm_engine_is_end(s->e, id)) {
         *finish = FM_FINISH_STOP;
         return FM_OK;
     }

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/expd.h"
 #include "base/mem.h"
+#include "run/logprob.h"
 #include "run/scheduler.h"
 
 /* ---- life ---- */
@@ -136,18 +136,6 @@ void fm_request_publish(struct fm_request *r)
 
 /* ---- probabilities ---- */
 
-static double log_sum_exp(const float *logits, int V, double *top)
-{
-    double sum = 0;
-    float m = -HUGE_VALF;
-    for (int i = 0; i < V; i++)
-        if (logits[i] > m) m = logits[i];
-    for (int i = 0; i < V; i++)
-        if (logits[i] == logits[i]) sum += fm_exp_det((double)logits[i] - (double)m);
-    *top = (double)m;
-    return (double)m + log(sum);
-}
-
 static float log_prob(float logit, double lse)
 {
     const double l = (double)logit - lse;
@@ -170,13 +158,12 @@ static int likeliest(const float *logits, int V, int n, struct fm_token_prob *to
 static void report(struct fm_request *r, const float *logits, int32_t id, int position, bool prompt)
 {
     const int V = r->s->e->model.cfg.V;
-    double top;
     struct fm_token_event ev = {.position = position, .prompt = prompt, .token.id = id};
     if (r->o.top < 0) {
         if (r->o.on_token) r->o.on_token(r->o.arg, &ev);
         return;
     }
-    const double lse = log_sum_exp(logits, V, &top);
+    const double lse = fm_row_lse(logits, V);
     ev.token.logprob = log_prob(logits[id], lse);
     ev.n_top = likeliest(logits, V, r->o.top, ev.top);
     for (int i = 0; i < ev.n_top; i++) ev.top[i].logprob = log_prob(ev.top[i].logprob, lse);
@@ -187,19 +174,13 @@ void fm_request_echo(struct fm_request *r, const float *logits, int at) { report
 
 /* ---- one token more ---- */
 
-static bool ends(const struct fm_request *r, int32_t id)
-{
-    const struct fm_tokenizer *t = r->s->e->tok;
-    return !r->o.ignore_end && (fm_tokenizer_is_eog(t, id) || (id >= 0 && id == fm_tokenizer_bos(t)));
-}
-
 enum fm_end fm_request_advance(struct fm_request *r, const float *logits, struct fm_error *err)
 {
     const struct fm_tokenizer *t = r->s->e->tok;
     if (!r->made) r->t_first = fm_seconds();
     if (r->n == r->cap) return FM_END_LENGTH; /* max_tokens 0 */
     const int32_t id = fm_sampler_pick(&r->sampler, logits, r->ids, r->n);
-    if (ends(r, id)) {
+    if (!r->o.ignore_end && fm_engine_is_end(r->s->e, id)) {
         r->made++; /* it was computed, and the services that people know count it */
         return FM_END_STOP;
     }

@@ -75,6 +75,8 @@ struct fm_engine {
 enum fm_status fm_engine_open_for(const struct fm_engine_options *o, bool for_inference, struct fm_engine **out,
                                   struct fm_error *err) FM_MUST_USE;
 
+/* An end token; or BOS, which begins something else and so ends this: models trained on packed texts close a text that way. */
+bool fm_engine_is_end(const struct fm_engine *e, int32_t id);
 /* Fails with the reason why there is no tokenizer. */
 enum fm_status fm_engine_has_text(const struct fm_engine *e, struct fm_error *err) FM_MUST_USE;
 

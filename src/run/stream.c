@@ -55,14 +55,7 @@ static bool emit(struct fm_stream *s, const char *p, size_t n)
         return true;
     }
     struct fm_buf b = {0};
-    for (size_t i = 0; i < n;) {
-        int used;
-        if (fm_utf8_decode(p + i, n - i, &used) < 0)
-            fm_buf_utf8(&b, 0xFFFD);
-        else
-            fm_buf_add(&b, p + i, (size_t)used);
-        i += (size_t)used;
-    }
+    fm_buf_valid(&b, p, n);
     bool ok = !b.failed;
     if (ok) s->refused = !s->out(s->arg, b.data, b.len);
     fm_buf_release(&b);
