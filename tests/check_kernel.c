@@ -381,10 +381,10 @@ static void set_factors(unsigned char *block, int which)
  * saturate or overflow shows against the scalar tier's plain int arithmetic, and against the sum in double. */
 static void check_extremes(int which, int byte, int m)
 {
-    enum { N = 9, K = 256 };
+    enum { N = 16, K = 256 };
     const enum fm_fmt f = factors[which].fmt;
     size_t row = row_bytes(f, K);
-    unsigned char *w = place(0, N * row, AT_END, 1);
+    unsigned char *w = place(0, N * row, AT_END, 1), *packed = place(5, N * row, AT_END, 1);
     struct fm_q8x *xq = place(1, (size_t)m * (K / 32) * sizeof *xq, AT_END, 4);
     float *y = outputs(3, (size_t)m * N, AT_END), *want = outputs(4, (size_t)m * N, AT_END), v[K];
     float *work = outputs(6, FM_GEMM_WORK, AT_END), *x = floats(2, (size_t)m * K, AT_END);
@@ -396,6 +396,11 @@ static void check_extremes(int which, int byte, int m)
     tier->gemm_q8[f](y, N, xq, m, w, row, N, K, work);
     scalar->gemm_q8[f](want, N, xq, m, w, row, N, K, work);
     same_bits(y, want, (size_t)m * N, "%s gemm_q8 %s: bytes %02x, %d rows", tier->tier, fm_formats[f].name, byte, m);
+    fill_nan(y, (size_t)m * N);
+    tier->pack[f](packed, w, row, N, K);
+    tier->gemm_packed[f](y, N, xq, m, packed, row, N, K, work);
+    same_bits(y, want, (size_t)m * N, "%s gemm_packed %s: bytes %02x, %d rows", tier->tier, fm_formats[f].name, byte,
+              m);
     for (int i = 0; i < m; i++) {
         double sum = 0, size = 0;
         for (int p = 0; p < K; p++) {
@@ -413,7 +418,7 @@ static void test_q8(void)
     for (int i = 0; i < N_FACTORS; i++) {
         enum fm_fmt f = factors[i].fmt;
         for (int byte = 0; byte < 256; byte++)
-            for (int m = 1; m <= 5; m += 4)
+            for (int m = 1; m <= 17; m += m < 5 ? 4 : 12)
                 if (byte == 0x80 || byte == 0x7F || byte % 15 == 0) check_extremes(i, byte, m);
         for (int n = 1; n <= 18; n += n < 10 ? 1 : 4)
             for (int m = 1; m <= 9; m += m < 5 ? 1 : 4)
@@ -427,6 +432,67 @@ static void test_q8(void)
         for (int i = 0; i < N_FACTORS; i++) listed |= factors[i].fmt == (enum fm_fmt)f;
         check(listed == !!tier->gemm_q8[f], "gemm_q8 %s: not tested", fm_formats[f].name);
     }
+}
+
+/* ---- packed rows ---- */
+
+/* n rows of any bytes there and back: the same size, every bit. */
+static void check_pack(enum fm_fmt f, int groups, int k, size_t apart, enum place where)
+{
+    const int rows = tier->pack_rows, n = groups * rows;
+    size_t row = row_bytes(f, k), step = row + apart, bytes = step * (size_t)(n - 1) + row;
+    unsigned char *w = place(0, bytes, where, 1), *back = place(2, row, where, 1);
+    size_t packed_bytes = (size_t)rows * (step * (size_t)(groups - 1) + row);
+    unsigned char *packed = place(1, packed_bytes, where, 1);
+    for (size_t i = 0; i < bytes; i++) w[i] = (unsigned char)fm_rng_u64(&g.rng);
+    tier->pack[f](packed, w, step, n, k);
+    check_around(1, "pack");
+    bool same = true;
+    for (int i = 0; i < n; i++) {
+        memset(back, FILL, row);
+        tier->unpack_row[f](back, packed + (size_t)(i / rows * rows) * step, step, i % rows, k);
+        same &= !memcmp(back, w + (size_t)i * step, row);
+    }
+    check_around(2, "unpack_row");
+    check(same, "%s pack %s: %d rows of %d do not come back", tier->tier, fm_formats[f].name, n, k);
+}
+
+/* Packed rows give the bits of the rows as they lie in the file, which check_gemm_q8 holds against the plain chain. */
+static void check_packed(enum fm_fmt f, int m, int groups, int k, size_t apart, enum place where)
+{
+    const int n = groups * tier->pack_rows;
+    unsigned char *w;
+    size_t step = weights(0, f, n, k, apart, where, &w), nb = (size_t)k / 32, row = row_bytes(f, k);
+    unsigned char *packed = place(7, (size_t)tier->pack_rows * (step * (size_t)(groups - 1) + row), where, 1);
+    struct fm_q8x *xq = place(1, (size_t)m * nb * sizeof *xq, where, 4);
+    float *x = floats(2, (size_t)m * (size_t)k, AT_END);
+    ptrdiff_t ldy = n + 3;
+    size_t ny = extent(m, ldy, n, 1);
+    scalar->quantise_q8x(xq, x, m * k);
+    float *y = outputs(3, ny, where), *want = outputs(4, ny, AT_END), *work = outputs(6, FM_GEMM_WORK, AT_END);
+    tier->pack[f](packed, w, step, n, k);
+    tier->gemm_packed[f](y, ldy, xq, m, packed, step, n, k, work);
+    check_around(3, "gemm_packed");
+    check_around(6, "gemm_packed work");
+    check_around(7, "gemm_packed weights");
+    tier->gemm_q8[f](want, ldy, xq, m, w, step, n, k, work);
+    same_bits(y, want, ny, "%s gemm_packed %s %d×%d×%d", tier->tier, fm_formats[f].name, m, n, k);
+}
+
+static void test_packed(void)
+{
+    for (int i = 0; i < N_FACTORS; i++) {
+        enum fm_fmt f = factors[i].fmt;
+        for (int p = 0; p < PLACES; p++) check_pack(f, 2, whole(f, 32 * (p + 1)), (size_t)p, (enum place)p);
+        for (int m = 1; m <= 17; m++)
+            check_packed(f, m, 1 + m % 3, whole(f, 32 * (2 * (m % 4) + 1)), (size_t)(m % 3), (enum place)(m % PLACES));
+        check_packed(f, 70, 5, whole(f, 608), 0, AT_END);
+        check_packed(f, 35, 3, whole(f, 1056), 3, AFTER_START);
+    }
+    for (int f = 0; f < FM_FMT_COUNT; f++)
+        check(!tier->pack[f] == !tier->gemm_q8[f] && !tier->unpack_row[f] == !tier->pack[f] &&
+                  !tier->gemm_packed[f] == !tier->pack[f],
+              "%s %s: packed and int8 slots", tier->tier, fm_formats[f].name);
 }
 
 /* ---- rows: every slot under one shape, so that one loop tests all ---- */
@@ -800,6 +866,7 @@ int main(int argc, char **argv)
         test_gemv();
         test_decode();
         test_q8();
+        test_packed();
         test_rows();
         test_exp_bits();
     }

@@ -61,6 +61,17 @@ struct fm_kernels {
      * int8 path.  work: FM_GEMM_WORK floats.  Bits do not depend on m, n. */
     void (*gemm_q8[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                                   size_t row_bytes, int n, int k, float *work);
+    /* Packed weights: rows laid out side by side for this tier's vectors, pack_rows of them (R) at a time, in exactly the
+     * bytes that they have in the file: rows r … r + R − 1 (r a multiple of R) are the R·row_bytes bytes at r·row_bytes.  The
+     * layout is drawn in scalar/q8_packed_scalar.c and differs between tiers by R only.  NULL where gemm_q8 is. */
+    int pack_rows;
+    /* n rows (a multiple of R) of k elements, row_bytes apart in src; dst has the same size and does not overlap it. */
+    void (*pack[FM_FMT_COUNT])(void *dst, const void *src, size_t row_bytes, int n, int k);
+    /* The exact inverse for one row of the group at packed, 0 <= row < R: its bytes in the file's layout.  Not fast. */
+    void (*unpack_row[FM_FMT_COUNT])(void *dst, const void *packed, size_t row_bytes, int row, int k);
+    /* gemm_q8 of packed rows, n a multiple of R: the same arguments, the same bits. */
+    void (*gemm_packed[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
+                                      size_t row_bytes, int n, int k, float *work);
 
     /* ---- rows ---- */
     float (*dot)(const float *a, const float *b, size_t n); /* lanes                                             */

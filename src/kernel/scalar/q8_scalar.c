@@ -53,19 +53,26 @@ static int dot_block(const struct fm_q8_block *o, const int8_t *q)
     return sum;
 }
 
-static float row_dot(const struct fm_q8x *xq, const unsigned char *w, enum fm_fmt f, int n_blocks)
+float fm_scalar_q8_chain(float acc, const struct fm_q8x *xq, const unsigned char *block, enum fm_fmt f, int n)
 {
     const struct fm_q8_reader *r = &fm_scalar_q8_readers[f];
-    const int each = (int)fm_formats[f].block / BLOCK;
-    float acc = 0;
-    for (int b = 0; b < n_blocks; b++, xq++) {
+    for (int b = 0; b < n; b++, xq++) {
         struct fm_q8_block o = {.scale = {1, 1}};
-        r->open(&o, w + (size_t)(b / each) * fm_formats[f].block_bytes, b % each);
+        r->open(&o, block, b);
         acc = fmaf(o.d * xq->d, (float)dot_block(&o, xq->q), acc);
         if (r->minimum == FM_Q8_MINIMUM) acc = fmaf(o.m, xq->s, acc);
         if (r->minimum == FM_Q8_TWO_MINIMA)
             acc = fmaf(o.m * xq->d, (float)(o.min[0] * xq->sum[0] + o.min[1] * xq->sum[1]), acc);
     }
+    return acc;
+}
+
+static float row_dot(const struct fm_q8x *xq, const unsigned char *w, enum fm_fmt f, int n_blocks)
+{
+    const int each = (int)fm_formats[f].block / BLOCK;
+    float acc = 0;
+    for (int b = 0; b < n_blocks; b += each, w += fm_formats[f].block_bytes)
+        acc = fm_scalar_q8_chain(acc, xq + b, w, f, each);
     return acc;
 }
 

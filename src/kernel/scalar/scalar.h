@@ -7,6 +7,7 @@
 void fm_scalar_fill_gemm(struct fm_kernels *k);
 void fm_scalar_fill_gemv(struct fm_kernels *k);
 void fm_scalar_fill_q8(struct fm_kernels *k);
+void fm_scalar_fill_packed(struct fm_kernels *k);
 void fm_scalar_fill_reduce(struct fm_kernels *k);
 void fm_scalar_fill_rows(struct fm_kernels *k);
 void fm_scalar_fill_act(struct fm_kernels *k);
@@ -29,6 +30,9 @@ struct fm_q8_reader {
     enum fm_q8_minimum minimum;
 };
 extern const struct fm_q8_reader fm_scalar_q8_readers[FM_FMT_COUNT];
+
+/* The chain of gemm_q8 goes on over the n <= 8 runs of 32 of one of the file's blocks. */
+float fm_scalar_q8_chain(float acc, const struct fm_q8x *xq, const unsigned char *block, enum fm_fmt f, int n);
 
 /* The sum of eight lanes, in the order in which a 256-bit register folds: halves, then quarters, then the pair. */
 static inline float fm_fold8(const float l[8])
