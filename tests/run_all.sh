@@ -54,5 +54,8 @@ done
 for script in tests/cli/*.sh; do
     [ "$script" = tests/cli/common.sh ] || run_one "cli/$(basename "$script" .sh)" bash "$script"
 done
+for script in tests/clients/*.sh; do
+    run_one "clients/$(basename "$script" .sh)" bash "$script"
+done
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed = 0 ]

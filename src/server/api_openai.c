@@ -123,7 +123,7 @@ static void chat_logprobs(struct fm_reply *p)
         fm_buf_str(b, "]}");
     }
     p->n_sent = p->n_tokens;
-    fm_buf_str(b, "]}");
+    fm_buf_str(b, "],\"refusal\":null}");
 }
 
 /* ---- chat: streamed ---- */
@@ -216,7 +216,7 @@ static void chat_whole(struct fm_reply *p)
     struct fm_buf *b = &p->out;
     int i = 0;
     head(p, "chat.completion");
-    fm_buf_str(b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
+    fm_buf_str(b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"refusal\":null,\"content\":");
     fm_put_buf(b, &p->content);
     if (p->ask.thinking || p->reasoning.len) {
         fm_buf_str(b, ",\"reasoning_content\":");

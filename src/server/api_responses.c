@@ -25,11 +25,12 @@ static const char *status_of(const struct fm_reply *p)
 static void put_usage(struct fm_reply *p, struct fm_buf *b)
 {
     const struct fm_request_result *r = &p->result;
-    fm_buf_printf(b,
-                  "{\"input_tokens\":%d,\"input_tokens_details\":{\"cached_tokens\":%d,\"cache_write_tokens\":0},"
-                  "\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%d}",
-                  r->prompt_tokens, r->cached_tokens, r->answer_tokens, fm_reply_reasoning_tokens(p),
-                  r->prompt_tokens + r->answer_tokens);
+    fm_buf_printf(
+        b,
+        ",\"usage\":{\"input_tokens\":%d,\"input_tokens_details\":{\"cached_tokens\":%d,\"cache_write_tokens\":0},"
+        "\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%d}",
+        r->prompt_tokens, r->cached_tokens, r->answer_tokens, fm_reply_reasoning_tokens(p),
+        r->prompt_tokens + r->answer_tokens);
 }
 
 /* "key":the request's own value, or what stands for none */
@@ -71,8 +72,8 @@ static void put_response(struct fm_reply *p, const char *status, const struct fm
                   (double)p->ask.sampling.temp, (double)p->ask.sampling.top_p);
     put_asked(p, "tool_choice", "\"auto\"");
     put_asked(p, "tools", "[]");
-    fm_buf_str(b, ",\"truncation\":\"disabled\",\"metadata\":{},\"usage\":");
-    status && !f ? put_usage(p, b) : fm_buf_str(b, "null");
+    fm_buf_str(b, ",\"truncation\":\"disabled\",\"metadata\":{}");
+    if (status && !f) put_usage(p, b);
     fm_buf_char(b, '}');
 }
 

@@ -339,7 +339,9 @@ static enum MHD_Result queue_answer(struct fm_web_request *r)
     }
     if (!a) return MHD_NO;
     (void)MHD_add_response_header(a, MHD_HTTP_HEADER_CONTENT_TYPE, r->type);
-    (void)MHD_add_response_header(a, "x-request-id", r->id);
+    (void)MHD_add_response_header(a, "x-request-id",
+                                  r->id); /* OpenAI's clients read the first, Anthropic's the other */
+    (void)MHD_add_response_header(a, "request-id", r->id);
     if (r->streaming) {
         (void)MHD_add_response_header(a, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
         (void)MHD_add_response_header(a, "X-Accel-Buffering", "no");

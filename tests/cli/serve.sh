@@ -24,6 +24,14 @@ stop() { # signal, exit code wanted
     [ "$rc" = "$2" ] || complain "exit code $rc, not $2"
 }
 
+streams=${FATHOM_SHARED:-$root/../shared}/data/5-conformance/api-streams
+last='the grammars of streams, against recorded ones'
+if [ -d "$streams" ]; then
+    python3 "$root/tests/server/sse_recorded.py" "$streams" >out 2>err || complain 'a checker is wrong'
+else
+    echo "SKIP  the recorded streams are not here ($streams)"
+fi
+
 start --log-level info
 last='serve'
 python3 "$root/tests/server/talk.py" "$port" >out 2>err || complain 'clients are not content'

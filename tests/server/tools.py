@@ -6,6 +6,11 @@ import json
 import sys
 import urllib.request
 
+import sse
+import sse_anthropic
+import sse_openai
+import sse_responses
+
 ARGUMENTS = '{"city": "Berlin"}'
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 failures = 0
@@ -36,8 +41,12 @@ def plain(role):
     return lambda text: [{"role": role, "content": text}]
 
 
-def data_lines(raw):
-    return [json.loads(x[6:]) for x in raw.splitlines() if x.startswith("data: {")]
+def data_lines(raw, grammar):
+    """The objects of a stream, which obeys its dialect's grammar."""
+    got, faults = sse.split(raw.encode())
+    for fault in faults + grammar(got):
+        check(False, f"{grammar.__module__}: {fault}")
+    return [json.loads(data) for _, data in got if data != "[DONE]"]
 
 
 def openai_chat():
@@ -50,7 +59,7 @@ def openai_chat():
     call = whole["choices"][0]["message"]["tool_calls"][0]
     check(call["function"] == {"name": "get_weather", "arguments": ARGUMENTS}, f"chat: {whole}")
     check(whole["choices"][0]["finish_reason"] == "tool_calls", f"chat: {whole}")
-    deltas = [c["choices"][0]["delta"].get("tool_calls") for c in data_lines(post("/v1/chat/completions", {**body, "stream": True}))]
+    deltas = [c["choices"][0]["delta"].get("tool_calls") for c in data_lines(post("/v1/chat/completions", {**body, "stream": True}), sse_openai.check)]
     check("".join(d[0]["function"]["arguments"] for d in deltas if d) == ARGUMENTS, f"chat: {deltas}")
     return whole["usage"]["prompt_tokens"]
 
@@ -64,7 +73,7 @@ def anthropic():
     whole = json.loads(post("/v1/messages", body))
     check([b["type"] for b in whole["content"]] == ["tool_use"] and whole["stop_reason"] == "tool_use"
           and whole["content"][0]["input"] == json.loads(ARGUMENTS), f"messages: {whole}")
-    events = data_lines(post("/v1/messages", {**body, "stream": True}))
+    events = data_lines(post("/v1/messages", {**body, "stream": True}), sse_anthropic.check)
     check("".join(e["delta"].get("partial_json", "") for e in events if e["type"] == "content_block_delta") == ARGUMENTS,
           f"messages: {events}")
     return whole["usage"]["input_tokens"] + whole["usage"]["cache_read_input_tokens"]
@@ -81,7 +90,7 @@ def responses():
     check(len(whole["output"]) == 1 and whole["status"] == "completed", f"responses: {whole}")
     check((item["type"], item["name"], item["arguments"]) == ("function_call", "get_weather", ARGUMENTS), f"{whole}")
     check(item["call_id"] and item["call_id"] != item["id"], f"responses: {item}")
-    events = data_lines(post("/v1/responses", {**body, "stream": True}))
+    events = data_lines(post("/v1/responses", {**body, "stream": True}), sse_responses.check)
     check([e["type"] for e in events] == ["response." + x for x in (
         "created", "in_progress", "output_item.added", "function_call_arguments.delta", "function_call_arguments.done",
         "output_item.done", "completed")], f"responses: {events}")
