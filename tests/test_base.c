@@ -94,6 +94,17 @@ static void pool_with_nothing_to_do(void **state)
     fm_pool_free(p);
 }
 
+static void threads_stay_within_a_quota(void **state)
+{
+    (void)state;
+    assert_int_equal(fm_cpu_within(8, 0), 8);
+    assert_int_equal(fm_cpu_within(8, 2), 2);
+    assert_int_equal(fm_cpu_within(8, 2.6), 3);
+    assert_int_equal(fm_cpu_within(8, 0.3), 1);
+    assert_int_equal(fm_cpu_within(2, 64), 2);
+    assert_true(fm_cpu_count() >= 1 && fm_cpu_count() <= fm_cpu_allowed());
+}
+
 struct near_end {
     atomic_long sum;
     atomic_int negative;
@@ -466,6 +477,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pool_hands_every_item_out_once),
         cmocka_unit_test(pool_with_nothing_to_do),
+        cmocka_unit_test(threads_stay_within_a_quota),
         cmocka_unit_test(pool_counts_to_the_largest_int),
         cmocka_unit_test(pool_stress),
         cmocka_unit_test(pools_come_and_go),

@@ -254,16 +254,21 @@ static void cpu_group(struct fm_host *h, const char *root, const struct groups *
 
 void fm_host_read(struct fm_host *h, const char *root)
 {
-    *h = (struct fm_host){.cores_allowed = fm_cpu_count()};
+    *h = (struct fm_host){.cores_allowed = fm_cpu_allowed()};
     read_cpu(h, root);
     count_cores(h, root);
     read_caches(h, root);
     read_clock(h, root);
     read_memory(h, root);
-    for (int i = 0; i < 2; i++) {
-        climb(h, root, &memory_groups[i], memory_group);
-        climb(h, root, &cpu_groups[i], cpu_group);
-    }
+    for (int i = 0; i < 2; i++) climb(h, root, &memory_groups[i], memory_group);
+    h->cpu_quota = fm_host_cpu_quota(root);
+}
+
+double fm_host_cpu_quota(const char *root)
+{
+    struct fm_host h = {0};
+    for (int i = 0; i < 2; i++) climb(&h, root, &cpu_groups[i], cpu_group);
+    return h.cpu_quota;
 }
 
 uint64_t fm_host_memory_free(const struct fm_host *h)

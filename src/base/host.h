@@ -25,6 +25,9 @@ struct fm_host {
 /* root: "" for this machine; a folder that holds proc/ and sys/ in tests. */
 void fm_host_read(struct fm_host *h, const char *root);
 
+/* Only cpu_quota of that. */
+double fm_host_cpu_quota(const char *root);
+
 /* What this process may still take: available memory, or less where a control group says so.  0: unknown. */
 uint64_t fm_host_memory_free(const struct fm_host *h);
 

@@ -1,5 +1,12 @@
 /* One job at a time; workers spin for a moment, then sleep on a condition.
  *
+ * Each thread has a range of the items of its own, contiguous: two halves of a matrix stream better from memory than
+ * pieces handed out in turns.  Whoever is done with its range goes on with what others have left of theirs, piece by piece.
+ *
+ * How long a worker spins follows from what it saw: twice as long when it was woken after a short sleep, as at first when
+ * it slept long.  So the workers of an engine that writes token after token stay awake between the steps, too, and those
+ * of one that rests are soon asleep.
+ *
  * The caller works too, and at the end waits only for workers that have entered the job: on a busy machine a worker that
  * the system has not scheduled yet costs nothing.  A worker enters by counting itself in (active) and then looking
  * whether the job is still open; the caller closes the job and then looks at the count.  With sequentially consistent
@@ -12,9 +19,24 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/host.h"
 #include "base/mem.h"
 
-enum { SPINS = 4000, MAX_THREADS = 256 };
+enum {
+    SPINS = 4000,       /* pauses, about 50 us: the caller's before it yields, a worker's at first … */
+    SPINS_MOST = 32000, /* … and at most                                                            */
+    MAX_THREADS = 256
+};
+static const double SHORT_SLEEP = 1e-3;
+
+/* Items [next, end) of one thread that nobody has taken; next runs past end by a grain per thread.  Wide enough that two
+ * never lie in one cache line. */
+struct range {
+    atomic_long next;
+    long end;
+    char apart[112];
+};
 
 struct fm_pool {
     int n_threads;
@@ -28,9 +50,9 @@ struct fm_pool {
     fm_pool_fn fn;
     void *arg;
     int n, grain;
-    atomic_long next;  /* first item nobody has taken; runs past n by a grain per thread */
     atomic_bool open;  /* may workers enter? */
     atomic_int active; /* workers inside     */
+    struct range ranges[MAX_THREADS];
 };
 
 struct worker_arg {
@@ -38,12 +60,20 @@ struct worker_arg {
     int thread;
 };
 
-int fm_cpu_count(void)
+int fm_cpu_allowed(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (int)n : 1;
+}
+
+int fm_cpu_count(void) { return fm_cpu_within(fm_cpu_allowed(), fm_host_cpu_quota("")); }
+
+int fm_cpu_within(int allowed, double quota)
+{
+    if (!(quota > 0) || quota >= allowed) return allowed;
+    return quota > 1 ? (int)(quota + 0.5) : 1;
 }
 
 static inline void cpu_relax(void)
@@ -55,27 +85,45 @@ static inline void cpu_relax(void)
 #endif
 }
 
-static void take_items(struct fm_pool *p, int thread)
+/* Equal ranges that begin at multiples of grain. */
+static void share_out(struct fm_pool *p)
 {
-    for (;;) {
-        long begin = atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
-        if (begin >= p->n) return;
-        long end = p->n - begin < p->grain ? p->n : begin + p->grain;
+    const long pieces = (p->n + (long)p->grain - 1) / p->grain;
+    for (int i = 0; i < p->n_threads; i++) {
+        const long end = pieces * (i + 1) / p->n_threads * p->grain;
+        atomic_store_explicit(&p->ranges[i].next, pieces * i / p->n_threads * p->grain, memory_order_relaxed);
+        p->ranges[i].end = end < p->n ? end : p->n;
+    }
+}
+
+static void take_range(struct fm_pool *p, struct range *r, int thread)
+{
+    while (atomic_load_explicit(&r->next, memory_order_relaxed) < r->end) {
+        const long begin = atomic_fetch_add_explicit(&r->next, p->grain, memory_order_relaxed);
+        if (begin >= r->end) return;
+        const long end = r->end - begin < p->grain ? r->end : begin + p->grain;
         p->fn(p->arg, (int)begin, (int)end, thread);
     }
 }
 
-static void wait_for_job(struct fm_pool *p, unsigned seen)
+static void take_items(struct fm_pool *p, int thread)
 {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < p->n_threads; i++) take_range(p, &p->ranges[(thread + i) % p->n_threads], thread);
+}
+
+static void wait_for_job(struct fm_pool *p, unsigned seen, int *spins)
+{
+    for (int i = 0; i < *spins; i++) {
         if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen) return;
         cpu_relax();
     }
+    const double asleep = fm_seconds();
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
     while (atomic_load(&p->generation) == seen) pthread_cond_wait(&p->wake, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
+    *spins = fm_seconds() - asleep > SHORT_SLEEP ? SPINS : *spins < SPINS_MOST ? 2 * *spins : SPINS_MOST;
 }
 
 static void *worker(void *v)
@@ -83,8 +131,9 @@ static void *worker(void *v)
     struct worker_arg w = *(struct worker_arg *)v;
     fm_free(v);
     unsigned seen = 0;
+    int spins = SPINS;
     for (;;) {
-        wait_for_job(w.pool, seen);
+        wait_for_job(w.pool, seen, &spins);
         seen = atomic_load(&w.pool->generation);
         if (atomic_load(&w.pool->quit)) return NULL;
         atomic_fetch_add(&w.pool->active, 1);
@@ -152,7 +201,7 @@ void fm_parallel_for(struct fm_pool *p, int n, int grain, fm_pool_fn fn, void *a
     p->arg = arg;
     p->n = n;
     p->grain = grain > 0 ? grain : 1;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    share_out(p);
     atomic_store(&p->open, true);
     start_job(p);
     take_items(p, 0);

@@ -9,17 +9,21 @@ struct fm_pool;
 /* fn handles items [begin, end); thread is 0 … size-1, unique among concurrently running calls. */
 typedef void (*fm_pool_fn)(void *arg, int begin, int end, int thread);
 
-/* n_threads: 1 … 256, the caller's thread included; more count as 256; 0 = one per core that this process may use. */
+/* n_threads: 1 … 256, the caller's thread included; more count as 256; 0 = fm_cpu_count. */
 enum fm_status fm_pool_new(int n_threads, struct fm_pool **out, struct fm_error *err) FM_MUST_USE;
 void fm_pool_free(struct fm_pool *p); /* NULL is fine */
 int fm_pool_size(const struct fm_pool *p);
 
-/* Run fn over [0, n) in pieces of grain items (the last may be shorter), handed out in order as threads come free;
- * returns when all are done.  One piece, [0, n), on the caller's thread when p is NULL or of one thread or n <= grain.
+/* Run fn over [0, n) in pieces of grain items (the last may be shorter), in order within an equal share for each
+ * thread, then as threads come free; returns when all are done.  One piece, [0, n), on the caller's thread when p is NULL or of one thread or n <= grain.
  * One call at a time: not from inside fn, nor from two threads at once. */
 void fm_parallel_for(struct fm_pool *p, int n, int grain, fm_pool_fn fn, void *arg);
 
-/* Cores this process may run on. */
+/* Cores this process may run on: those of its affinity; and no more than its control group lets it keep busy: threads beyond
+ * that would be stopped in the middle of a loop while others wait for them. */
+int fm_cpu_allowed(void);
 int fm_cpu_count(void);
+/* allowed, or a quota of processors (0: none) to the nearest whole number, at least 1 */
+int fm_cpu_within(int allowed, double quota);
 
 #endif

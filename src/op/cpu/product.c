@@ -10,7 +10,9 @@ enum {
     TILE_MAX = 512,          /* rows and columns of a tile                                                          */
     TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                               */
     TILES_EACH = 3,          /* tiles per thread: fewer wait for the slowest, more pack more often                  */
-    TILE_STEP = 64,          /* columns come in multiples of this: whole groups of rows for every kernel            */
+    TILES_FEW = 8,           /* … where few rows leave nothing to pack                                              */
+    FEW_ROWS = 4,
+    TILE_STEP = 64, /* columns come in multiples of this: whole groups of rows for every kernel            */
 };
 
 fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt)
@@ -132,13 +134,16 @@ void fm_cpu_products(struct fm_ctx *c, int n)
 {
     struct fm_cpu_backend *be = fm_cpu_backend(c);
     double macs = 0;
+    int most_rows = 0;
     assert(n <= FM_CPU_PRODUCTS);
     for (int i = 0; i < n; i++) {
         const struct fm_cpu_product *p = &be->products[i];
         macs += (double)p->m * p->n * p->k;
+        if (p->m > most_rows) most_rows = p->m;
         if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
     }
-    double tile = be->n_threads > 1 ? macs / (TILES_EACH * be->n_threads) : macs;
+    const int each = most_rows <= FEW_ROWS ? TILES_FEW : TILES_EACH;
+    double tile = be->n_threads > 1 ? macs / (each * be->n_threads) : macs;
     int tiles = 0;
     for (int i = 0; i < n; i++) {
         struct fm_cpu_product *p = &be->products[i];
