@@ -1,5 +1,6 @@
 /* How close the kernels come to the machine: FMA peak and memory bandwidth first, then matrix products against them.
- * Usage: bench_kernel [--csv] [--quick] [--int8] [--tier NAME]; --int8 leaves out the float products.
+ * Usage: bench_kernel [--csv] [--quick] [--int8] [--format NAME] [--tier NAME]; --int8 leaves out the float products,
+ * --format all but the int8 products of one.
  * Each number is the best of several runs, on 1 and 2 threads; threads work on disjoint rows of W, as op/cpu does.  GFLOP/s
  * of the int8 products are twice their multiply-adds; their limit, too, is the fp32 peak. */
 #include <math.h>
@@ -21,6 +22,7 @@ enum { MAX_THREADS = 2, STREAM_BYTES = 256 << 20 };
 static struct {
     const struct fm_kernels *k;
     bool csv, quick, int8;
+    enum fm_fmt fmt;                                     /* FM_FMT_COUNT: all */
     double peak[MAX_THREADS + 1], read[MAX_THREADS + 1]; /* GFLOP/s, GB/s */
     struct fm_pool *pool[MAX_THREADS + 1];
     float *work[MAX_THREADS];
@@ -111,6 +113,16 @@ static void run_gemm_q8(void *arg, int begin, int end, int thread)
                          p->row_bytes, end - begin, p->k, g.work[thread]);
 }
 
+static void run_packed(void *arg, int begin, int end, int thread)
+{
+    const struct product *p = arg;
+    const int rows = g.k->pack_rows;
+    begin = begin / rows * rows;
+    end = end / rows * rows;
+    g.k->gemm_packed[p->fmt](p->y + begin, p->n, p->xq, p->m, (const char *)p->w + (size_t)begin * p->row_bytes,
+                             p->row_bytes, end - begin, p->k, g.work[thread]);
+}
+
 static void run_gemv(void *arg, int begin, int end, int thread)
 {
     const struct product *p = arg;
@@ -155,18 +167,28 @@ static bool prepare(struct product *p)
     return true;
 }
 
-enum kind { GEMM_WT, GEMM_W, GEMM_Q8, GEMV };
+enum kind { GEMM_WT, GEMM_W, GEMM_Q8, PACKED, GEMV };
+
+static bool pack(struct product *p)
+{
+    char *w = fm_pages_alloc(p->row_bytes * (size_t)p->n);
+    if (!w) return false;
+    g.k->pack[p->fmt](w, p->w, p->row_bytes, p->n, p->k);
+    fm_pages_free((void *)(uintptr_t)p->w, p->row_bytes * (size_t)p->n);
+    p->w = w;
+    return true;
+}
 
 static void product(enum kind kind, enum fm_fmt fmt, int m, int n, int k)
 {
-    static const fm_pool_fn run[] = {run_gemm, run_gemm, run_gemm_q8, run_gemv};
-    static const char *const names[] = {"gemm x.W'", "gemm dy.W", "q8", "gemv"};
+    static const fm_pool_fn run[] = {run_gemm, run_gemm, run_gemm_q8, run_packed, run_gemv};
+    static const char *const names[] = {"gemm x.W'", "gemm dy.W", "q8", "packed", "gemv"};
     struct product p = {.fmt = fmt, .m = m, .n = n, .k = k, .w_transposed = kind == GEMM_WT};
     char what[32], shape[32];
     snprintf(what, sizeof what, "%s%s%s", names[kind], kind <= GEMM_W ? "" : " ",
              kind <= GEMM_W ? "" : fm_formats[fmt].name);
     snprintf(shape, sizeof shape, "%dx%dx%d", m, n, k);
-    if (!prepare(&p)) exit(1);
+    if (!prepare(&p) || (kind == PACKED && !pack(&p))) exit(1);
     for (int t = 1; t <= MAX_THREADS; t++) {
         double s = best_time(t, n, run[kind], &p);
         if (m > 1)
@@ -185,19 +207,25 @@ static void products(void)
     static const enum fm_fmt exact[] = {FM_F32, FM_F16, FM_BF16, FM_Q8_0, FM_Q4_0, FM_Q4_1};
     static const enum fm_fmt int8[] = {FM_Q8_0, FM_Q6_K, FM_Q5_K, FM_Q5_1,   FM_Q5_0,   FM_Q4_K, FM_Q4_1,
                                        FM_Q4_0, FM_Q3_K, FM_Q2_K, FM_IQ4_NL, FM_IQ4_XS, FM_MXFP4};
+    static const int rows_of_x[] = {1, 4, 8, 48, 512};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !g.int8; i++) {
         product(GEMM_WT, FM_F32, shapes[i][0], shapes[i][1], shapes[i][2]);
         product(GEMM_W, FM_F32, shapes[i][0], shapes[i][1], shapes[i][2]);
     }
     for (size_t i = 0; i < sizeof exact / sizeof *exact && !g.int8; i++) product(GEMV, exact[i], 1, 16384, 3072);
-    for (size_t i = 0; i < sizeof int8 / sizeof *int8; i++) product(GEMM_Q8, int8[i], 1, 32768, 4096);
-    for (size_t i = 0; i < sizeof int8 / sizeof *int8; i++) product(GEMM_Q8, int8[i], 8, 1024, 2048);
-    for (size_t i = 0; i < sizeof int8 / sizeof *int8; i++) product(GEMM_Q8, int8[i], 512, 1024, 2048);
+    for (int i = 0; i < (int)(sizeof rows_of_x / sizeof *rows_of_x); i++)
+        for (size_t f = 0; f < sizeof int8 / sizeof *int8; f++) {
+            const int m = rows_of_x[i], n = m == 1 ? 32768 : 1024, k = m == 1 ? 4096 : 2048;
+            if (g.fmt != FM_FMT_COUNT && g.fmt != int8[f]) continue;
+            product(GEMM_Q8, int8[f], m, n, k);
+            product(PACKED, int8[f], m, n, k);
+        }
 }
 
 int main(int argc, char **argv)
 {
     g.k = fm_kernels_get(NULL);
+    g.fmt = FM_FMT_COUNT;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--csv"))
             g.csv = true;
@@ -205,10 +233,12 @@ int main(int argc, char **argv)
             g.quick = true;
         else if (!strcmp(argv[i], "--int8"))
             g.int8 = true;
+        else if (!strcmp(argv[i], "--format") && i + 1 < argc)
+            g.int8 = true, g.fmt = fm_format_by_name(argv[++i]);
         else if (!strcmp(argv[i], "--tier") && i + 1 < argc)
             g.k = fm_kernels_tier(argv[++i]);
         else
-            return fprintf(stderr, "usage: bench_kernel [--csv] [--quick] [--int8] [--tier NAME]\n"), 2;
+            return fprintf(stderr, "usage: bench_kernel [--csv] [--quick] [--int8] [--format NAME] [--tier NAME]\n"), 2;
     }
     if (!g.k) return fprintf(stderr, "bench_kernel: this CPU has no such tier\n"), 2;
     for (int t = 1; t <= MAX_THREADS; t++) {

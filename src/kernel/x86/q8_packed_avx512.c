@@ -1,14 +1,314 @@
-/* Packed weights, 16 rows side by side. */
+/* Packed weights with AVX-512 VNNI: 16 rows of W side by side, a lane each (the layout: scalar/q8_packed_scalar.c).
+ *
+ *   a run of 32 columns:  a vector of codes is 16 rows × 4 columns, unpacked in registers by shift and mask, multiplied with up to
+ *                         eight rows of x, four of whose columns are broadcast: dpbusd, exact
+ *   over runs             acc = fma(dw·dx, that, acc): the sixteen outputs are the lanes
+ *
+ * dpbusd takes unsigned codes; what they count from comes off as the sums' first value, −offset·Σq.  Two scales of 16 multiply
+ * the halves as floats: below 2^24 (scalar/q8_scalar.c), so the products and their sum are exact. */
 #include "kernel/scalar/q8_packed.h"
+#include "kernel/x86/lanes_avx2.h"
 #include "kernel/x86/x86.h"
 
-enum { ROWS = 16 };
+enum { ROWS = 16, RUN = 32, TILE_M = 8, BLOCK_M = 64, CELLS = 4 * ROWS };
 
-#define PACKED(fmt) FM_Q8_PACKED(fmt, ROWS)
+/* Of a block: lane = row. */
+struct heads {
+    __m512 d[8], m[8]; /* two scales: d[0], m[0] */
+    __m512 scale[8][2];
+    __m512i min[8]; /* int16 pairs */
+};
+
+/* One row per format.  Where inlined with a constant row, all conditions vanish. */
+struct format {
+    int runs, head;       /* of a file's block: runs of 32, bytes before the codes */
+    int low, high;        /* bits of the two planes                                */
+    int offset;           /* a weight is its code − offset                         */
+    const int8_t *levels; /* or the level that its code names, − offset       */
+    bool minimum, two, two_mins;
+    void (*open)(struct heads *h, const unsigned char *p);
+};
+
+/* Plus 128 and 16. */
+static const int8_t uneven[16] = {1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15};
+static const int8_t twice_e2m1[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
+FM_INLINE __m512i load512(const void *p) { return _mm512_loadu_si512(p); }
+FM_INLINE __m128i load128(const void *p) { return _mm_loadu_si128(p); }
+FM_INLINE __m512 halves(const unsigned char *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p)); }
+
+FM_INLINE __m512i broadcast4(const void *p)
+{
+    int v;
+    memcpy(&v, p, sizeof v);
+    return _mm512_set1_epi32(v);
+}
+
+/* ---- heads ---- */
+
+FM_INLINE void open_d(struct heads *h, const unsigned char *p) { h->d[0] = halves(p); }
+
+FM_INLINE void open_d_m(struct heads *h, const unsigned char *p)
+{
+    h->d[0] = halves(p);
+    h->m[0] = halves(p + 2 * ROWS);
+}
+
+FM_INLINE __m512 bytes(__m128i v) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v)); }
+
+/* Six-bit scales and minima: four bytes of sixteen rows at a time, as quant/q4_k.c draws them. */
+FM_INLINE void open_k(struct heads *h, const unsigned char *p)
+{
+    const __m512i six = _mm512_set1_epi8(63), four = _mm512_set1_epi8(15), top = _mm512_set1_epi8(0x30);
+    const __m512 d = halves(p), m = _mm512_sub_ps(_mm512_setzero_ps(), halves(p + 2 * ROWS));
+    const __m512i t0 = load512(p + 4 * ROWS), t1 = load512(p + 8 * ROWS), t2 = load512(p + 12 * ROWS);
+    __m512i s[2], n[2];
+    s[0] = _mm512_and_si512(t0, six);
+    n[0] = _mm512_and_si512(t1, six);
+    s[1] = _mm512_or_si512(_mm512_and_si512(t2, four), _mm512_and_si512(_mm512_srli_epi16(t0, 2), top));
+    n[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(t2, 4), four),
+                           _mm512_and_si512(_mm512_srli_epi16(t1, 2), top));
+    FM_UNROLL
+    for (int i = 0; i < 2; i++) {
+        h->d[4 * i] = _mm512_mul_ps(d, bytes(_mm512_castsi512_si128(s[i])));
+        h->d[4 * i + 1] = _mm512_mul_ps(d, bytes(_mm512_extracti32x4_epi32(s[i], 1)));
+        h->d[4 * i + 2] = _mm512_mul_ps(d, bytes(_mm512_extracti32x4_epi32(s[i], 2)));
+        h->d[4 * i + 3] = _mm512_mul_ps(d, bytes(_mm512_extracti32x4_epi32(s[i], 3)));
+        h->m[4 * i] = _mm512_mul_ps(m, bytes(_mm512_castsi512_si128(n[i])));
+        h->m[4 * i + 1] = _mm512_mul_ps(m, bytes(_mm512_extracti32x4_epi32(n[i], 1)));
+        h->m[4 * i + 2] = _mm512_mul_ps(m, bytes(_mm512_extracti32x4_epi32(n[i], 2)));
+        h->m[4 * i + 3] = _mm512_mul_ps(m, bytes(_mm512_extracti32x4_epi32(n[i], 3)));
+    }
+}
+
+FM_INLINE void open_q6_k(struct heads *h, const unsigned char *p)
+{
+    h->d[0] = halves(p);
+    FM_UNROLL
+    for (int i = 0; i < 16; i++) h->scale[i / 2][i % 2] = bytes(load128(p + (2 + i) * ROWS));
+}
+
+FM_INLINE void open_q2_k(struct heads *h, const unsigned char *p)
+{
+    const __m128i four = _mm_set1_epi8(15);
+    h->d[0] = halves(p);
+    h->m[0] = _mm512_sub_ps(_mm512_setzero_ps(), halves(p + 2 * ROWS));
+    FM_UNROLL
+    for (int b = 0; b < 8; b++) {
+        __m128i s0 = load128(p + (4 + 2 * b) * ROWS), s1 = load128(p + (5 + 2 * b) * ROWS);
+        h->scale[b][0] = bytes(_mm_and_si128(s0, four));
+        h->scale[b][1] = bytes(_mm_and_si128(s1, four));
+        __m512i m0 = _mm512_cvtepi8_epi32(_mm_and_si128(_mm_srli_epi16(s0, 4), four));
+        __m512i m1 = _mm512_cvtepi8_epi32(_mm_and_si128(_mm_srli_epi16(s1, 4), four));
+        h->min[b] = _mm512_or_si512(m0, _mm512_slli_epi32(m1, 16));
+    }
+}
+
+FM_INLINE void open_q3_k(struct heads *h, const unsigned char *p)
+{
+    const __m128i four = _mm_set1_epi8(15), two = _mm_set1_epi8(3);
+    h->d[0] = halves(p);
+    p += 2 * ROWS;
+    FM_UNROLL
+    for (int i = 0; i < 16; i++) {
+        __m128i low = _mm_and_si128(_mm_srli_epi16(load128(p + i % 8 * ROWS), i / 8 * 4), four);
+        __m128i top = _mm_and_si128(_mm_srli_epi16(load128(p + (8 + i % 4) * ROWS), i / 4 * 2), two);
+        __m128i s = _mm_or_si128(low, _mm_slli_epi16(top, 4));
+        h->scale[i / 2][i % 2] = bytes(_mm_sub_epi8(s, _mm_set1_epi8(32)));
+    }
+}
+
+FM_INLINE void open_iq4_xs(struct heads *h, const unsigned char *p)
+{
+    const __m512 d = halves(p);
+    const __m512i top = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(p + 2 * ROWS)));
+    const __m512i low = load512(p + 4 * ROWS);
+    FM_UNROLL
+    for (int b = 0; b < 8; b++) {
+        __m512i s = _mm512_and_si512(_mm512_srli_epi32(low, 4 * b), _mm512_set1_epi32(15));
+        __m512i t = _mm512_and_si512(_mm512_srli_epi32(top, 2 * b), _mm512_set1_epi32(3));
+        s = _mm512_sub_epi32(_mm512_or_si512(s, _mm512_slli_epi32(t, 4)), _mm512_set1_epi32(32));
+        h->d[b] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(s));
+    }
+}
+
+/* 2^(e − 128) of a byte e; below the normal numbers single bits of the fraction. */
+FM_INLINE void open_mxfp4(struct heads *h, const unsigned char *p)
+{
+    __m512i e = _mm512_cvtepu8_epi32(load128(p));
+    __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x200000), e);
+    __mmask16 low = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+    h->d[0] = _mm512_castsi512_ps(_mm512_mask_blend_epi32(low, normal, small));
+}
+
+/* ---- codes ---- */
+
+/* The bits of every byte from bit `from` on moved to bit `to`; the others are left to a mask. */
+FM_INLINE __m512i moved(__m512i v, int from, int to)
+{
+    return from > to   ? _mm512_srli_epi16(v, (unsigned)(from - to))
+           : from < to ? _mm512_slli_epi16(v, (unsigned)(to - from))
+                       : v;
+}
+
+/* Columns 4g … 4g + 3 of the run at p. */
+FM_INLINE __m512i codes(const struct format *f, const unsigned char *p, int g)
+{
+    if (f->low == 8) return _mm512_xor_si512(load512(p + g * CELLS), _mm512_set1_epi8(-128));
+    __m512i c = moved(load512(p + g % f->low * CELLS), g / f->low * f->low, 0);
+    c = _mm512_and_si512(c, _mm512_set1_epi8((char)((1 << f->low) - 1)));
+    if (f->high) {
+        const __m512i mask = _mm512_set1_epi8((char)(((1 << f->high) - 1) << f->low));
+        __m512i v = load512(p + (f->low + g % f->high) * CELLS);
+        c = _mm512_ternarylogic_epi32(c, moved(v, g / f->high * f->high, f->low), mask, 0xF8); /* c | (v & mask) */
+    }
+    if (f->levels) c = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(f->levels)), c);
+    return c;
+}
+
+/* ---- products ---- */
+
+/* −offset times the sum of what halves h0 and h1 choose (1 or 0) of a block of x. */
+FM_INLINE __m512i first_sum(const struct format *f, const struct fm_q8x *x, int h0, int h1)
+{
+    if (!f->offset) return _mm512_setzero_si512();
+    const int pair = (-f->offset * h0 & 0xFFFF) | (int)((unsigned)(-f->offset * h1) << 16);
+    return _mm512_madd_epi16(_mm512_set1_epi32(pair), broadcast4(x->sum));
+}
+
+/* Four steps from g0 on, added to sum. */
+FM_INLINE void half_run(__m512i sum[TILE_M], const struct format *f, const struct fm_q8x *const x[TILE_M], int ni,
+                        const unsigned char *p, int g0)
+{
+    FM_UNROLL
+    for (int g = g0; g < g0 + 4; g++) {
+        __m512i w = codes(f, p, g);
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) sum[i] = _mm512_dpbusd_epi32(sum[i], w, broadcast4(x[i]->q + 4 * g));
+    }
+}
+
+/* The integers of the run at p for ni rows of x, as exact floats. */
+FM_INLINE void run_sums(__m512 out[TILE_M], const struct format *f, const struct heads *h, int b,
+                        const struct fm_q8x *const x[TILE_M], int ni, const unsigned char *p)
+{
+    __m512i sum[TILE_M];
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) sum[i] = first_sum(f, x[i], 1, !f->two);
+    half_run(sum, f, x, ni, p, 0);
+    if (f->two) {
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) {
+            out[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i]), h->scale[b][0]);
+            sum[i] = first_sum(f, x[i], 0, 1);
+        }
+    }
+    half_run(sum, f, x, ni, p, 4);
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        __m512 s = _mm512_cvtepi32_ps(sum[i]);
+        out[i] = f->two ? _mm512_fmadd_ps(s, h->scale[b][1], out[i]) : s;
+    }
+}
+
+/* ni rows of x (nb blocks each) by one group of rows of W.  ni, f are constants where inlined. */
+FM_INLINE void tile(const struct format *f, int ni, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,
+                    const unsigned char *p)
+{
+    const int run = 4 * (f->low + f->high) * ROWS;
+    __m512 acc[TILE_M], sum[TILE_M];
+    const struct fm_q8x *x[TILE_M] = {0};
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        acc[i] = _mm512_setzero_ps();
+        x[i] = xq + (ptrdiff_t)i * nb;
+    }
+    for (int b0 = 0; b0 < nb; b0 += f->runs) {
+        struct heads h;
+        f->open(&h, p);
+        p += f->head * ROWS;
+        for (int b = 0; b < f->runs; b++, p += run) {
+            const int at = f->two ? 0 : b;
+            run_sums(sum, f, &h, b, x, ni, p);
+            FM_UNROLL
+            for (int i = 0; i < ni; i++) {
+                __m512 dx = _mm512_set1_ps(x[i]->d);
+                acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(h.d[at], dx), sum[i], acc[i]);
+                if (f->minimum) acc[i] = _mm512_fmadd_ps(h.m[at], _mm512_set1_ps(x[i]->s), acc[i]);
+                if (f->two_mins)
+                    acc[i] =
+                        _mm512_fmadd_ps(_mm512_mul_ps(h.m[0], dx),
+                                        _mm512_cvtepi32_ps(_mm512_madd_epi16(h.min[b], broadcast4(x[i]->sum))), acc[i]);
+                x[i]++;
+            }
+        }
+    }
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) _mm512_storeu_ps(y + i * ldy, acc[i]);
+}
+
+/* ---- the loops around ---- */
+
+typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p);
+
+/* Tiles of one to four and of eight rows of x. */
+static int tile_rows(int left) { return left >= TILE_M ? TILE_M : left > 4 ? 4 : left; }
+
+/* Some rows of x at a time, which stay in the L2 cache while W passes. */
+static void gemm(const tile_fn tiles[TILE_M + 1], float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m,
+                 const unsigned char *w, size_t row_bytes, int n, int nb)
+{
+    for (int m0 = 0; m0 < m; m0 += BLOCK_M) {
+        const int m1 = fm_min_int(m0 + BLOCK_M, m);
+        for (int j = 0; j < n; j += ROWS)
+            for (int i = m0, rows; i < m1; i += rows) {
+                rows = tile_rows(m1 - i);
+                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, w + (size_t)j * row_bytes);
+            }
+    }
+}
+
+static const struct format format_Q8_0 = {1, 2, 8, 0, 128, NULL, false, false, false, open_d};
+static const struct format format_Q4_0 = {1, 2, 4, 0, 8, NULL, false, false, false, open_d};
+static const struct format format_Q4_1 = {1, 4, 4, 0, 0, NULL, true, false, false, open_d_m};
+static const struct format format_Q5_0 = {1, 2, 4, 1, 16, NULL, false, false, false, open_d};
+static const struct format format_Q5_1 = {1, 4, 4, 1, 0, NULL, true, false, false, open_d_m};
+static const struct format format_Q2_K = {8, 20, 2, 0, 0, NULL, false, true, true, open_q2_k};
+static const struct format format_Q3_K = {8, 14, 2, 1, 4, NULL, false, true, false, open_q3_k};
+static const struct format format_Q4_K = {8, 16, 4, 0, 0, NULL, true, false, false, open_k};
+static const struct format format_Q5_K = {8, 16, 4, 1, 0, NULL, true, false, false, open_k};
+static const struct format format_Q6_K = {8, 18, 4, 2, 32, NULL, false, true, false, open_q6_k};
+static const struct format format_IQ4_NL = {1, 2, 4, 0, 128, uneven, false, false, false, open_d};
+static const struct format format_IQ4_XS = {8, 8, 4, 0, 128, uneven, false, false, false, open_iq4_xs};
+static const struct format format_MXFP4 = {1, 1, 4, 0, 16, twice_e2m1, false, false, false, open_mxfp4};
+
+#define TILE(fmt, ni)                                                                                               \
+    static void tile_##fmt##_##ni(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p) \
+    {                                                                                                               \
+        tile(&format_##fmt, ni, y, ldy, xq, nb, p);                                                                 \
+    }
+#define PACKED(fmt)                                                                                                  \
+    TILE(fmt, 1)                                                                                                     \
+    TILE(fmt, 2)                                                                                                     \
+    TILE(fmt, 3)                                                                                                     \
+    TILE(fmt, 4)                                                                                                     \
+    TILE(fmt, 8)                                                                                                     \
+    static void gemm_##fmt(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, \
+                           int n, int k, float *work)                                                                \
+    {                                                                                                                \
+        static const tile_fn tiles[TILE_M + 1] = {                                                                   \
+            [1] = tile_##fmt##_1, tile_##fmt##_2, tile_##fmt##_3, tile_##fmt##_4, [8] = tile_##fmt##_8};             \
+        (void)work;                                                                                                  \
+        gemm(tiles, y, ldy, xq, m, w, row_bytes, n, k / RUN);                                                        \
+    }                                                                                                                \
+    FM_Q8_PACK(fmt, ROWS)
 FM_Q8_FORMATS(PACKED)
+
+#define SLOTS(fmt) FM_Q8_PACK_SLOTS(fmt) k->gemm_packed[FM_##fmt] = gemm_##fmt;
 
 void fm_avx512_fill_packed(struct fm_kernels *k)
 {
     k->pack_rows = ROWS;
-    FM_Q8_FORMATS(FM_Q8_PACKED_SLOTS)
+    FM_Q8_FORMATS(SLOTS)
 }
