@@ -13,30 +13,12 @@ void fm_q8_pack_heads(enum fm_fmt f, int rows, unsigned char *dst, const unsigne
 void fm_q8_gemm_packed(enum fm_fmt f, int rows, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                        size_t row_bytes, int n, int k);
 
-/* The slots of a format for a number of rows, and the lines that fill them: of both directions, and of the plain product. */
-#define FM_Q8_PACK(fmt, rows)                                                                 \
-    static void pack_##fmt(void *dst, const void *src, size_t row_bytes, int n, int k)        \
-    {                                                                                         \
-        fm_q8_pack(FM_##fmt, rows, dst, src, row_bytes, n, k);                                \
-    }                                                                                         \
+/* unpack_row of a format for a number of rows. */
+#define FM_Q8_UNPACK_ROW(fmt, rows)                                                           \
     static void unpack_##fmt(void *dst, const void *packed, size_t row_bytes, int row, int k) \
     {                                                                                         \
         (void)row_bytes;                                                                      \
         fm_q8_unpack_row(FM_##fmt, rows, dst, packed, row, k);                                \
     }
-#define FM_Q8_PACKED(fmt, rows)                                                                                        \
-    FM_Q8_PACK(fmt, rows)                                                                                              \
-    static void packed_##fmt(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, \
-                             int n, int k, float *work)                                                                \
-    {                                                                                                                  \
-        (void)work;                                                                                                    \
-        fm_q8_gemm_packed(FM_##fmt, rows, y, ldy, xq, m, w, row_bytes, n, k);                                          \
-    }
-#define FM_Q8_PACK_SLOTS(fmt)       \
-    k->pack[FM_##fmt] = pack_##fmt; \
-    k->unpack_row[FM_##fmt] = unpack_##fmt;
-#define FM_Q8_PACKED_SLOTS(fmt) \
-    FM_Q8_PACK_SLOTS(fmt)       \
-    k->gemm_packed[FM_##fmt] = packed_##fmt;
 
 #endif

@@ -200,11 +200,27 @@ void fm_q8_gemm_packed(enum fm_fmt f, int rows, float *y, ptrdiff_t ldy, const s
                 row_dot(f, rows, j % rows, xq, (const unsigned char *)w + (size_t)(j - j % rows) * row_bytes, k);
 }
 
-#define PACKED(fmt) FM_Q8_PACKED(fmt, SCALAR_ROWS)
+#define PACKED(fmt)                                                                                                  \
+    FM_Q8_UNPACK_ROW(fmt, SCALAR_ROWS)                                                                               \
+    static void pack_##fmt(void *dst, const void *src, size_t row_bytes, int n, int k)                               \
+    {                                                                                                                \
+        fm_q8_pack(FM_##fmt, SCALAR_ROWS, dst, src, row_bytes, n, k);                                                \
+    }                                                                                                                \
+    static void gemm_##fmt(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, \
+                           int n, int k, float *work)                                                                \
+    {                                                                                                                \
+        (void)work;                                                                                                  \
+        fm_q8_gemm_packed(FM_##fmt, SCALAR_ROWS, y, ldy, xq, m, w, row_bytes, n, k);                                 \
+    }
 FM_Q8_FORMATS(PACKED)
+
+#define SLOTS(fmt)                          \
+    k->pack[FM_##fmt] = pack_##fmt;         \
+    k->unpack_row[FM_##fmt] = unpack_##fmt; \
+    k->gemm_packed[FM_##fmt] = gemm_##fmt;
 
 void fm_scalar_fill_packed(struct fm_kernels *k)
 {
     k->pack_rows = SCALAR_ROWS;
-    FM_Q8_FORMATS(FM_Q8_PACKED_SLOTS)
+    FM_Q8_FORMATS(SLOTS)
 }

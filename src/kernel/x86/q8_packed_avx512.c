@@ -302,13 +302,16 @@ static const struct format format_MXFP4 = {1, 1, 4, 0, 16, twice_e2m1, false, fa
         (void)work;                                                                                                  \
         gemm(tiles, y, ldy, xq, m, w, row_bytes, n, k / RUN);                                                        \
     }                                                                                                                \
-    FM_Q8_PACK(fmt, ROWS)
+    FM_Q8_UNPACK_ROW(fmt, ROWS)
 FM_Q8_FORMATS(PACKED)
 
-#define SLOTS(fmt) FM_Q8_PACK_SLOTS(fmt) k->gemm_packed[FM_##fmt] = gemm_##fmt;
+#define SLOTS(fmt)                          \
+    k->unpack_row[FM_##fmt] = unpack_##fmt; \
+    k->gemm_packed[FM_##fmt] = gemm_##fmt;
 
 void fm_avx512_fill_packed(struct fm_kernels *k)
 {
     k->pack_rows = ROWS;
+    fm_avx2_fill_pack(k);
     FM_Q8_FORMATS(SLOTS)
 }

@@ -9,6 +9,8 @@ void fm_avx2_fill_gemv(struct fm_kernels *k);
 void fm_avx2_fill_gemv_decoded(struct fm_kernels *k);
 void fm_avx2_fill_q8(struct fm_kernels *k);
 void fm_avx2_fill_packed(struct fm_kernels *k);
+/* pack for pack_rows 8 or 16. */
+void fm_avx2_fill_pack(struct fm_kernels *k);
 void fm_avx2_fill_decode(struct fm_kernels *k);
 void fm_avx2_fill_encode(struct fm_kernels *k);
 void fm_avx2_fill_reduce(struct fm_kernels *k);
