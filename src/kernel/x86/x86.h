@@ -39,6 +39,7 @@ typedef void (*fm_gemm_q8_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, 
 extern const fm_gemm_q8_fn fm_avx2_gemm_q8[FM_FMT_COUNT];
 
 void fm_avx512_fill_q8(struct fm_kernels *k);
+void fm_avx512_fill_gemv(struct fm_kernels *k);
 void fm_avx512_fill_packed(struct fm_kernels *k);
 
 /* Panels of gemm_f32; see gemm_pack_avx2.c. */

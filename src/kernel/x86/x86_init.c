@@ -19,6 +19,7 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     fm_avx2_fill_rope(k);
     fm_avx2_fill_adamw(k);
     if (!strcmp(tier, "avx512")) {
+        fm_avx512_fill_gemv(k);
         fm_avx512_fill_q8(k);
         fm_avx512_fill_packed(k);
     }

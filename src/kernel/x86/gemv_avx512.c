@@ -1,0 +1,215 @@
+/* Rows of W times one x with AVX-512, for weights that are floats: gemv_avx2.c with sixteen rows as lanes.
+ *
+ *     row 0   w00 w01 … w0.31   (one cache line)         column 0   w00 w10 … w15.0  · x0  ┐
+ *       …                                          →       …                               ├ fma, in order
+ *     row 15  …                                          column 31  …                      ┘
+ *
+ * The lines of sixteen rows are transposed in registers, in the format's own width, and each column is widened to float32
+ * where it is used: half of the shuffles that widening first would need.  Every line is read once and whole, so it does not
+ * matter how few sets of the L1 cache the rows share.  Two groups of rows at a time: the chain of one advances while the other
+ * is transposed. */
+#include "kernel/x86/lanes_avx2.h"
+#include "kernel/x86/x86.h"
+
+enum {
+    LANES = 16,
+    AHEAD = 256, /* bytes of a row fetched early: the processor does not follow 32 rows by itself */
+};
+
+/* Sixteen rows, where they lie. */
+struct group {
+    const unsigned char *row[LANES];
+};
+
+/* Columns of one block of sixteen rows.  F32: 16 columns of floats.  Others: 32 columns of 16 bits, at the places that
+ * column_of says. */
+typedef __m512i fm_block[LANES];
+
+enum kind { F32, F16, BF16, F8 };
+
+FM_INLINE int block_columns(enum kind f) { return f == F32 ? 16 : 32; }
+FM_INLINE size_t element_bytes(enum kind f) { return f == F32 ? 4 : f == F8 ? 1 : 2; }
+
+/* E4M3 as an f16 that is 2^8 too small; NaN stays one. */
+FM_INLINE __m512i halves_of_e4m3(__m256i c)
+{
+    const __m512i low = _mm512_set1_epi16(0x7F);
+    __m512i w = _mm512_cvtepu8_epi16(c), a = _mm512_and_si512(w, low);
+    __mmask32 nan = _mm512_cmpeq_epi16_mask(a, low);
+    __m512i sign = _mm512_slli_epi16(_mm512_andnot_si512(low, w), 8);
+    a = _mm512_mask_mov_epi16(_mm512_slli_epi16(a, 7), nan, _mm512_set1_epi16(0x7F80));
+    return _mm512_or_si512(a, sign);
+}
+
+/* n columns of a row from p on; the others are 0 and their memory is not touched. */
+FM_INLINE __m512i load_row(enum kind f, const unsigned char *p, int n)
+{
+    if (n == block_columns(f)) {
+        if (f == F8) return halves_of_e4m3(_mm256_loadu_si256((const __m256i *)(const void *)p));
+        return _mm512_loadu_si512(p);
+    }
+    uint32_t some = (1u << n) - 1;
+    if (f == F32) return _mm512_maskz_loadu_epi32((__mmask16)some, p);
+    if (f == F8) return halves_of_e4m3(_mm256_maskz_loadu_epi8(some, p));
+    return _mm512_maskz_loadu_epi16(some, p);
+}
+
+/* t[j]: double word j of each of sixteen rows. */
+FM_INLINE void transpose_words32(fm_block t)
+{
+    __m512i u[LANES];
+    FM_UNROLL
+    for (int g = 0; g < LANES; g += 4) {
+        __m512i a = _mm512_unpacklo_epi32(t[g], t[g + 1]), b = _mm512_unpackhi_epi32(t[g], t[g + 1]);
+        __m512i c = _mm512_unpacklo_epi32(t[g + 2], t[g + 3]), d = _mm512_unpackhi_epi32(t[g + 2], t[g + 3]);
+        u[g] = _mm512_unpacklo_epi64(a, c);
+        u[g + 1] = _mm512_unpackhi_epi64(a, c);
+        u[g + 2] = _mm512_unpacklo_epi64(b, d);
+        u[g + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    FM_UNROLL
+    for (int c = 0; c < 4; c++) { /* quarter l of u[4g + c]: column 4l + c of rows 4g … 4g+3 */
+        __m512i a = _mm512_shuffle_i32x4(u[c], u[4 + c], 0x88), b = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0x88);
+        __m512i d = _mm512_shuffle_i32x4(u[c], u[4 + c], 0xDD), e = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0xDD);
+        t[c] = _mm512_shuffle_i32x4(a, b, 0x88);
+        t[8 + c] = _mm512_shuffle_i32x4(a, b, 0xDD);
+        t[4 + c] = _mm512_shuffle_i32x4(d, e, 0x88);
+        t[12 + c] = _mm512_shuffle_i32x4(d, e, 0xDD);
+    }
+}
+
+/* Eight rows: quarter l of t[c] becomes column 8l + c, words of rows 0 … 7. */
+FM_INLINE void transpose_eight(__m512i t[8])
+{
+    __m512i u[8], v[8];
+    FM_UNROLL
+    for (int i = 0; i < 4; i++) {
+        u[i] = _mm512_unpacklo_epi16(t[2 * i], t[2 * i + 1]);
+        u[4 + i] = _mm512_unpackhi_epi16(t[2 * i], t[2 * i + 1]);
+    }
+    FM_UNROLL
+    for (int h = 0; h < 8; h += 4) {
+        v[h] = _mm512_unpacklo_epi32(u[h], u[h + 1]);
+        v[h + 1] = _mm512_unpackhi_epi32(u[h], u[h + 1]);
+        v[h + 2] = _mm512_unpacklo_epi32(u[h + 2], u[h + 3]);
+        v[h + 3] = _mm512_unpackhi_epi32(u[h + 2], u[h + 3]);
+        FM_UNROLL
+        for (int i = 0; i < 2; i++) {
+            t[h + 2 * i] = _mm512_unpacklo_epi64(v[h + i], v[h + 2 + i]);
+            t[h + 2 * i + 1] = _mm512_unpackhi_epi64(v[h + i], v[h + 2 + i]);
+        }
+    }
+}
+
+/* t[2c]: columns c and 8 + c, words of sixteen rows each; t[2c + 1]: columns 16 + c and 24 + c. */
+FM_INLINE void transpose_words16(fm_block t)
+{
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
+                  high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    __m512i a[8], b[8];
+    FM_UNROLL
+    for (int i = 0; i < 8; i++) {
+        a[i] = t[i];
+        b[i] = t[8 + i];
+    }
+    transpose_eight(a);
+    transpose_eight(b);
+    FM_UNROLL
+    for (int c = 0; c < 8; c++) {
+        t[2 * c] = _mm512_permutex2var_epi64(a[c], low, b[c]);
+        t[2 * c + 1] = _mm512_permutex2var_epi64(a[c], high, b[c]);
+    }
+}
+
+FM_INLINE void store_block(fm_block staged, const fm_block t)
+{
+    FM_UNROLL
+    for (int i = 0; i < LANES; i++) _mm512_store_si512(&staged[i], t[i]);
+}
+
+/* n columns at byte `at` of each row, transposed. */
+FM_INLINE void stage(enum kind f, fm_block staged, const struct group *g, size_t at, int n)
+{
+    fm_block t;
+    FM_UNROLL
+    for (int i = 0; i < LANES; i++) {
+        _mm_prefetch((const char *)g->row[i] + at + AHEAD, _MM_HINT_T1);
+        t[i] = load_row(f, g->row[i] + at, n);
+    }
+    if (f == F32 || f == BF16)
+        transpose_words32(t);
+    else
+        transpose_words16(t);
+    store_block(staged, t);
+}
+
+/* Column b + c as float32; b a multiple of eight, c < 8 a constant. */
+FM_INLINE __m512 column_of(enum kind f, const fm_block staged, int b, int c)
+{
+    if (f == F32) return _mm512_castsi512_ps(staged[b + c]);
+    if (f == BF16) { /* a bf16 is the upper half of a float */
+        __m512i v = staged[b / 2 + c / 2];
+        return _mm512_castsi512_ps(c % 2 ? _mm512_and_si512(v, _mm512_set1_epi32((int)0xFFFF0000))
+                                         : _mm512_slli_epi32(v, 16));
+    }
+    const __m256i *half = (const __m256i *)(const void *)&staged[2 * c] + b / 8;
+    __m512 v = _mm512_cvtph_ps(_mm256_load_si256(half));
+    return f == F8 ? _mm512_mul_ps(v, _mm512_set1_ps(256)) : v;
+}
+
+/* `groups` times sixteen rows from row j on (past the last: the last once more).  f and groups are constants where inlined. */
+FM_INLINE void rows(enum kind f, int groups, float *y, const void *w, size_t row_bytes, int j, const float *x, int n,
+                    int k)
+{
+    fm_block staged[2];
+    struct group g[2];
+    __m512 acc[2];
+    const int columns = block_columns(f);
+    FM_UNROLL
+    for (int q = 0; q < groups; q++) {
+        acc[q] = _mm512_setzero_ps();
+        for (int i = 0; i < LANES; i++) {
+            int r = fm_min_int(j + LANES * q + i, n - 1);
+            g[q].row[i] = (const unsigned char *)w + (size_t)r * row_bytes;
+        }
+    }
+    int p = 0;
+    for (; p + columns <= k; p += columns) {
+        FM_UNROLL
+        for (int q = 0; q < groups; q++) stage(f, staged[q], &g[q], (size_t)p * element_bytes(f), columns);
+        for (int b = 0; b < columns; b += 8) {
+            FM_UNROLL
+            for (int c = 0; c < 8; c++) {
+                __m512 xc = _mm512_set1_ps(x[p + b + c]);
+                FM_UNROLL
+                for (int q = 0; q < groups; q++) acc[q] = _mm512_fmadd_ps(column_of(f, staged[q], b, c), xc, acc[q]);
+            }
+        }
+    }
+    for (int q = 0; q < groups; q++) {
+        if (p < k) stage(f, staged[q], &g[q], (size_t)p * element_bytes(f), k - p);
+        for (int c = 0; c < k - p; c++)
+            acc[q] = _mm512_fmadd_ps(column_of(f, staged[q], c & ~7, c & 7), _mm512_set1_ps(x[p + c]), acc[q]);
+        int left = n - j - LANES * q; /* at least 1: groups are never empty */
+        _mm512_mask_storeu_ps(y + j + LANES * q, left < LANES ? (__mmask16)((1u << left) - 1) : 0xFFFF, acc[q]);
+    }
+}
+
+#define GEMV(name, f)                                                                                \
+    static void gemv_##name(float *y, const void *w, size_t row_bytes, const float *x, int n, int k) \
+    {                                                                                                \
+        int j = 0;                                                                                   \
+        for (; n - j > LANES; j += 2 * LANES) rows(f, 2, y, w, row_bytes, j, x, n, k);               \
+        if (j < n) rows(f, 1, y, w, row_bytes, j, x, n, k);                                          \
+    }
+/* clang-format off */
+GEMV(f32, F32) GEMV(f16, F16) GEMV(bf16, BF16) GEMV(f8_e4m3, F8)
+/* clang-format on */
+
+void fm_avx512_fill_gemv(struct fm_kernels *k)
+{
+    k->gemv[FM_F32] = gemv_f32;
+    k->gemv[FM_F16] = gemv_f16;
+    k->gemv[FM_BF16] = gemv_bf16;
+    k->gemv[FM_F8_E4M3] = gemv_f8_e4m3;
+}
