@@ -26,6 +26,11 @@ library cmocka libcmocka-dev
 python_module pip python3-pip
 clang_runtime - libclang-rt-14-dev
 '
+# for make check-arm: ./check does without, the build machine does not
+packages_arm='
+command aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+command qemu-aarch64 qemu-user
+'
 
 say() { printf 'fathom: %s\n' "$*" >&2; }
 
