@@ -163,6 +163,21 @@ FM_INLINE __m256i four_of(const struct fm_q8x *x, int g)
     return _mm256_set1_epi32(v);
 }
 
+/* In this very order: the compilers would load all of a run first, and spill. */
+FM_INLINE __m256i add16(__m256i a, __m256i b)
+{
+    a = _mm256_add_epi16(a, b);
+    __asm__("" : "+x"(a));
+    return a;
+}
+
+FM_INLINE __m256i add32(__m256i a, __m256i b)
+{
+    a = _mm256_add_epi32(a, b);
+    __asm__("" : "+x"(a));
+    return a;
+}
+
 /* sum += the integers of `steps` steps of four columns from g0 on (of one, where codes are signed). */
 FM_INLINE void multiply(__m256i sum[TILE_M], const struct format *f, const struct heads *h, int b,
                         const struct fm_q8x *const x[TILE_M], int ni, const unsigned char *p, int g0, int steps)
@@ -177,13 +192,13 @@ FM_INLINE void multiply(__m256i sum[TILE_M], const struct format *f, const struc
         for (int i = 0; i < ni; i++) {
             __m256i q = f->steps ? four_of(x[i], g) : _mm256_sign_epi8(four_of(x[i], g), w);
             __m256i t = _mm256_maddubs_epi16(size, q);
-            a[i] = s == 0 ? t : _mm256_add_epi16(a[i], t);
+            a[i] = s == 0 ? t : ni == 1 ? _mm256_add_epi16(a[i], t) : add16(a[i], t);
         }
     }
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
         __m256i t = _mm256_madd_epi16(a[i], f->two ? h->scale[b][g0 / 4] : ones);
-        sum[i] = g0 ? _mm256_add_epi32(sum[i], t) : t;
+        sum[i] = !g0 ? t : ni == 1 ? _mm256_add_epi32(sum[i], t) : add32(sum[i], t);
     }
 }
 
