@@ -95,6 +95,11 @@ bench: $(BENCHES)
 	$(BUILD)/bench/bench_train d128 d256 d256-l6 tiny default
 	$(BUILD)/bench/bench_decode models/default.gguf
 
+# load on a server: tokens per second, waiting times, fairness; LLAMA_SERVER=… measures that one in the same run
+SERVE_MODEL ?= models/default.gguf
+bench-serve: $(BUILD)/fathom
+	BIN=$(BUILD)/fathom bench/serve.sh $(SERVE_MODEL)
+
 tests: $(TESTS)
 
 check: all tests
@@ -180,6 +185,6 @@ clean:
 	rm -rf $(BUILD)
 
 FORCE:
-.PHONY: all tests bench check check-arm quick pkg-config install fuzz lint format clean FORCE
+.PHONY: all tests bench bench-serve check check-arm quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
 -include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZ_OBJ:.o=.d) $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%.d)

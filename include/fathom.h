@@ -141,6 +141,10 @@ const float *fm_session_logits(const struct fm_session *s);
 /* From a signal handler or another thread: the running feed or generate stops within a tile. Cleared by the next call. */
 void fm_session_cancel(struct fm_session *s);
 
+struct fm_bias {
+    int32_t id;
+    float add; /* to the logit; -100 and less: never */
+};
 struct fm_sampling {
     float temp;   /* 0: greedy, exact (ties: lower id)            */
     int top_k;    /* 0: off                                       */
@@ -148,6 +152,9 @@ struct fm_sampling {
     float min_p;  /* 0: off                                       */
     float repeat; /* penalty on the last repeat_last tokens, 1: off */
     int repeat_last;
+    float frequency, presence;  /* taken off the logit per earlier token of the answer alike, and once; 0: off */
+    const struct fm_bias *bias; /* [n_bias] of which each id stands once; must live as long as the sampling */
+    int n_bias;
     uint64_t seed;
 };
 struct fm_sampling fm_sampling_default(void); /* 0.7, 40, 0.95, 0, 1, 64, seed 0 */

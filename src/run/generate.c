@@ -78,6 +78,7 @@ enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_gene
     enum fm_finish finish;
     if (g->on_text || g->n_stop) FM_TRY(fm_engine_has_text(s->e, err));
     FM_TRY(fm_sampler_init(&r.sampler, &g->sampling, s->e->model.cfg.V, s->work, s->seen, err));
+    r.sampler.from = s->length;
     FM_TRY(fm_speculation_init(&r.ahead, s, g, err));
     double start = fm_seconds();
     int before = s->length;

@@ -22,6 +22,9 @@ static enum fm_status check(const struct fm_sampling *h, struct fm_error *err)
         return fm_fail(err, FM_ERR_USAGE, "sampling: min-p %g: not in [0, 1]", (double)h->min_p);
     if (!(h->repeat > 0 && h->repeat <= 1e6f))
         return fm_fail(err, FM_ERR_USAGE, "sampling: repetition penalty %g: not > 0", (double)h->repeat);
+    if (!(h->frequency >= -100 && h->frequency <= 100 && h->presence >= -100 && h->presence <= 100))
+        return fm_fail(err, FM_ERR_USAGE, "sampling: penalties %g and %g: not in [-100, 100]", (double)h->frequency,
+                       (double)h->presence);
     return FM_OK;
 }
 
@@ -29,6 +32,10 @@ enum fm_status fm_sampler_init(struct fm_sampler *s, const struct fm_sampling *h
                                struct fm_candidate *work, uint8_t *seen, struct fm_error *err)
 {
     FM_TRY(check(how, err));
+    for (int i = 0; i < how->n_bias; i++)
+        if (how->bias[i].id < 0 || how->bias[i].id >= vocab || !(how->bias[i].add >= -1e6f && how->bias[i].add <= 1e6f))
+            return fm_fail(err, FM_ERR_USAGE, "sampling: bias of token %d: no such token, or no number",
+                           (int)how->bias[i].id);
     *s = (struct fm_sampler){.how = *how, .vocab = vocab, .work = work, .seen = seen};
     fm_rng_init(&s->rng, how->seed);
     return FM_OK;
@@ -47,6 +54,28 @@ static void penalise(struct fm_sampler *s, const int32_t *history, int n)
         s->seen[id] = 1;
     }
     for (int i = from; i < n; i++)
+        if (history[i] >= 0 && history[i] < s->vocab) s->seen[history[i]] = 0;
+}
+
+static void add_bias(struct fm_sampler *s)
+{
+    for (int i = 0; i < s->how.n_bias; i++) {
+        const struct fm_bias *b = &s->how.bias[i];
+        s->work[b->id].logit = b->add <= -100 ? -HUGE_VALF : s->work[b->id].logit + b->add;
+    }
+}
+
+/* Tokens of the answer lose frequency each time they were said, presence once (OpenAI's definition: logit − n·f − [n > 0]·p). */
+static void discourage(struct fm_sampler *s, const int32_t *history, int n)
+{
+    if (s->how.frequency == 0 && s->how.presence == 0) return;
+    for (int i = s->from; i < n; i++) {
+        const int32_t id = history[i];
+        if (id < 0 || id >= s->vocab) continue;
+        s->work[id].logit -= s->how.frequency + (s->seen[id] ? 0 : s->how.presence);
+        s->seen[id] = 1;
+    }
+    for (int i = s->from; i < n; i++)
         if (history[i] >= 0 && history[i] < s->vocab) s->seen[history[i]] = 0;
 }
 
@@ -168,7 +197,9 @@ int32_t fm_sampler_pick(struct fm_sampler *s, const float *logits, const int32_t
 {
     struct fm_candidate *c = s->work;
     for (int i = 0; i < s->vocab; i++) c[i] = (struct fm_candidate){logits[i], i};
+    add_bias(s);
     penalise(s, history, n);
+    discourage(s, history, n);
     int m = possible(c, s->vocab);
     if (!m) return 0;
     /* an infinite logit leaves nothing to draw: exp(inf − inf) is no number */

@@ -1,4 +1,4 @@
-/* From logits to a token.  The chain is llama.cpp's default order: repetition penalty, top-k, top-p, min-p, temperature.
+/* From logits to a token.  The chain is llama.cpp's default order: bias, penalties, top-k, top-p, min-p, temperature.
  * Probabilities that the filters look at are those at temperature 1.  Same logits, history and seed: same token. */
 #ifndef FM_RUN_SAMPLER_H
 #define FM_RUN_SAMPLER_H
@@ -14,7 +14,7 @@ struct fm_candidate {
 struct fm_sampler {
     struct fm_sampling how;
     struct fm_rng rng;
-    int vocab;
+    int vocab, from;           /* from: where in the history the answer begins */
     struct fm_candidate *work; /* [vocab], the caller's */
     uint8_t *seen;             /* [vocab], the caller's; zero between calls */
 };

@@ -10,6 +10,8 @@
 
 #include "base/mem.h"
 
+enum { BIAS_MAX = 1024 };
+
 /* ---- faults ---- */
 
 /* What was cut inside a character, or came from outside, as something that can stand in JSON. */
@@ -50,8 +52,10 @@ bool fm_fault_of(struct fm_fault *f, const struct fm_error *err)
 void fm_ask_release(struct fm_ask *a)
 {
     fm_text_free(a->ids);
+    fm_free(a->bias);
     fm_py_release(&a->doc);
     a->ids = NULL;
+    a->bias = NULL;
 }
 
 static bool is_json(const struct fm_web_request *r)
@@ -151,6 +155,32 @@ static bool read_seed(struct fm_ask *a)
     return true;
 }
 
+/* {"id": number from -100 to 100, …} */
+static bool read_bias(struct fm_ask *a)
+{
+    const struct fm_py *v = member(a, "logit_bias");
+    if (!v || (v->kind == FM_PY_OBJECT && !v->n)) return true;
+    if (v->kind != FM_PY_OBJECT || v->n > BIAS_MAX)
+        return fm_fault_set(&a->fault, 400, "logit_bias", "logit_bias is no object of at most %d token ids", BIAS_MAX);
+    if (!(a->bias = fm_calloc(v->n, sizeof *a->bias))) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
+    a->sampling.bias = a->bias;
+    for (const struct fm_py *p = v->first; p; p = p->next) {
+        char id[16], add[64], *end;
+        if (p->kind != FM_PY_NUMBER || p->text.n >= sizeof add || !p->key.n || p->key.n >= sizeof id)
+            return fm_fault_set(&a->fault, 400, "logit_bias", "logit_bias holds something else than id: number");
+        (void)snprintf(id, sizeof id, "%.*s", (int)p->key.n, p->key.s);
+        (void)snprintf(add, sizeof add, "%.*s", (int)p->text.n, p->text.s);
+        const long number = strtol(id, &end, 10);
+        const float by = strtof(add, NULL);
+        if (*end || number < 0 || number > INT32_MAX)
+            return fm_fault_set(&a->fault, 400, "logit_bias", "logit_bias: '%s' is no token id", id);
+        if (!(by >= -100 && by <= 100))
+            return fm_fault_set(&a->fault, 422, "logit_bias", "logit_bias of %s: it must lie within -100 and 100", id);
+        a->bias[a->sampling.n_bias++] = (struct fm_bias){(int32_t)number, by};
+    }
+    return true;
+}
+
 bool fm_ask_stops(struct fm_ask *a, const char *key)
 {
     const struct fm_py *v = member(a, key), *p;
@@ -236,8 +266,10 @@ bool fm_ask_sampling(struct fm_ask *a)
            fm_ask_float(a, "top_p", 1e-9, 1, &a->sampling.top_p) &&
            fm_ask_int(a, "top_k", 0, 1 << 30, &a->sampling.top_k) &&
            fm_ask_float(a, "min_p", 0, 1, &a->sampling.min_p) &&
-           fm_ask_float(a, "repetition_penalty", 0.01, 100, &a->sampling.repeat) && read_seed(a) &&
-           fm_ask_stops(a, "stop");
+           fm_ask_float(a, "repetition_penalty", 0.01, 100, &a->sampling.repeat) &&
+           fm_ask_float(a, "frequency_penalty", -2, 2, &a->sampling.frequency) &&
+           fm_ask_float(a, "presence_penalty", -2, 2, &a->sampling.presence) && read_bias(a) &&
+           fm_ask_bool(a, "ignore_eos", &a->ignore_end) && read_seed(a) && fm_ask_stops(a, "stop");
 }
 
 bool fm_ask_common(struct fm_ask *a, const struct fm_server *s)

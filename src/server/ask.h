@@ -35,11 +35,12 @@ struct fm_ask {
     int32_t *ids; /* fm_text_free */
     size_t n_ids;
     struct fm_sampling sampling;
-    int max_tokens; /* −1: all that fits */
+    struct fm_bias *bias; /* sampling's */
+    int max_tokens;       /* −1: all that fits */
     const char *stop[FM_STOPS_MAX];
     int n_stop;
     int top; /* as fm_request_options */
-    bool echo;
+    bool echo, ignore_end;
     const char *user;
 };
 

@@ -231,6 +231,7 @@ static struct fm_request_options request_options(struct fm_reply *p)
                                        .max_tokens = a->max_tokens,
                                        .stop = a->stop,
                                        .n_stop = a->n_stop,
+                                       .ignore_end = a->ignore_end,
                                        .top = a->top,
                                        .echo = a->echo && a->top >= 0,
                                        .user = a->user,

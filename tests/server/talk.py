@@ -100,6 +100,15 @@ def openai_chat():
     check(all(p["logprob"] == p["top_logprobs"][0]["logprob"] for p in probs), "greedy takes the likeliest")
     seeds = [post("/chat/completions", {**CHAT, "temperature": 1, "seed": s})["choices"][0] for s in (1, 1, 2)]
     check(seeds[0] == seeds[1] != seeds[2], "a seed decides")
+    first = post("/tokenize", {"content": text})["tokens"][0]
+    never = post("/chat/completions", {**CHAT, "logprobs": True, "logit_bias": {str(first): -100}})["choices"][0]
+    check(never["logprobs"]["content"][0]["token"] != probs[0]["token"], f"logit_bias -100 forbids: {never}")
+    always = post("/chat/completions", {**CHAT, "max_tokens": 3, "logit_bias": {str(first): 100}})["choices"][0]
+    check(always["message"]["content"] == probs[0]["token"] * 3, f"logit_bias 100 forces: {always}")
+    once = post("/chat/completions", {**CHAT, "logprobs": True, "presence_penalty": 2, "frequency_penalty": 2,
+                                      "logit_bias": {str(first): 60}, "max_tokens": 40})["choices"][0]["logprobs"]["content"]
+    count = sum(p["token"] == probs[0]["token"] for p in once)
+    check(15 < count < 40, f"a bias of 60 lasts until n penalties of 2 have eaten it: {count}")
     return text
 
 
@@ -258,7 +267,9 @@ def wrong_requests():
         ("{", 400, None), ("[]", 400, None), ('{"messages":"x"}', 400, "messages"), ({"messages": []}, 400, "messages"),
         ({"messages": bad, "temperature": 2.5}, 422, "temperature"), ({"messages": bad, "temperature": "1"}, 400, "temperature"),
         ({"messages": bad, "max_tokens": 0}, 422, "max_tokens"), ({"messages": bad, "max_tokens": 1.5}, 400, "max_tokens"),
-        ({"messages": bad, "top_p": 0}, 422, "top_p"), ({"messages": bad, "stop": [1]}, 400, "stop"),
+        ({"messages": bad, "top_p": 0}, 422, "top_p"), ({"messages": bad, "logit_bias": []}, 400, "logit_bias"),
+        ({"messages": bad, "logit_bias": {"x": 1}}, 400, "logit_bias"), ({"messages": bad, "logit_bias": {"1": 101}}, 422, "logit_bias"),
+        ({"messages": bad, "logit_bias": {"99999999": 1}}, 400, None), ({"messages": bad, "presence_penalty": 3}, 422, "presence_penalty"), ({"messages": bad, "stop": [1]}, 400, "stop"),
         ({"messages": bad, "stop": ["a"] * 17}, 422, "stop"), ({"messages": bad, "stream": "yes"}, 400, "stream"),
         ({"messages": bad, "stream_options": {}}, 400, "stream_options"), ({"messages": bad, "n": 2}, 400, "n"),
         ({"messages": bad, "response_format": {"type": "json_object"}}, 400, "response_format"),
