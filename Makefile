@@ -90,10 +90,10 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libfathom.a
 	@mkdir -p $(@D)
 	$(CC) $(FM_CF) $(CFLAGS) $< $(BUILD)/libfathom.a $(LDFLAGS) $(PKGLIB) -o $@
 
-bench: $(BENCHES)
+bench: all $(BENCHES)
 	$(BUILD)/bench/bench_kernel
 	$(BUILD)/bench/bench_train d128 d256 d256-l6 tiny default
-	$(BUILD)/bench/bench_decode models/default.gguf
+	$(BUILD)/fathom bench models/default.gguf
 
 # load on a server: tokens per second, waiting times, fairness; LLAMA_SERVER=… measures that one in the same run
 SERVE_MODEL ?= models/default.gguf

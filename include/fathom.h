@@ -596,6 +596,62 @@ struct fm_speed {
 void fm_forecast_decode(const struct fm_forecast *f, const struct fm_machine *m, int depth, struct fm_speed *out);
 void fm_forecast_prefill(const struct fm_forecast *f, const struct fm_machine *m, int n, struct fm_speed *out);
 
+/* ---- benchmarks ------------------------------------------------------------------------------------------------ */
+
+/* Tokens per second of a model, beside what this machine allows: prompts and single tokens behind several depths, by several
+ * numbers of threads.  A depth is filled once and gone back to.  Tokens are random; a model whose logits are all the same is
+ * refused, for zeros are faster than weights. */
+struct fm_bench;
+
+enum { FM_BENCH_LIST = 16, FM_BENCH_ROWS = 2 * FM_BENCH_LIST * FM_BENCH_LIST };
+struct fm_bench_options {
+    struct fm_engine_options engine; /* threads: the most; ctx 0: what the depths need, at most the model's         */
+    const int *depths, *threads;     /* NULL: 0, 4096, 16384; NULL: 1 and engine.threads                            */
+    int n_depths, n_threads;
+    int prompt, tokens,
+        runs;      /* of a prompt, 0: 512; decoded for a run, 0: 64, -1 of either: none; 0: 5                */
+    double budget; /* seconds: fewer runs, and no depths that would take longer; 0: 600                      */
+    /* May be NULL.  Called before each run and while a depth fills; false stops: FM_ERR_CANCELLED. */
+    bool (*progress)(void *arg, const char *what, int done, int total);
+    void *arg;
+};
+/* What memory and arithmetic give to that many threads, per second. */
+struct fm_bench_limit {
+    int threads;
+    double read; /* bytes: as many as a token reads, again and again, pages of the better size          */
+    double int8_peak,
+        f32_peak; /* multiply-adds                                                                       */
+    char int8_instruction[24], f32_instruction[24];
+};
+struct fm_bench_row {
+    bool decode; /* else a prompt */
+    int threads, depth, tokens, runs;
+    const char *left_out; /* NULL, or why there are no runs                                                      */
+    double rate, slowest,
+        fastest; /* tokens per second: median of the runs, and their range                              */
+    double bytes, int8_macs,
+        f32_macs; /* what a token reads, caches included, and computes, on average                   */
+    double
+        limit; /* tokens per second that this takes: the slower of reading and computing, if both overlap perfectly      */
+    bool
+        by_memory; /* it is reading                                                                                      */
+};
+struct fm_bench_result {
+    struct fm_machine machine; /* facts alone */
+    const struct fm_model_info *model;
+    struct fm_bench_limit limits[FM_BENCH_LIST];
+    struct fm_bench_row rows[FM_BENCH_ROWS];
+    int n_limits, n_rows, ctx;
+    double open_seconds, seconds;
+    uint64_t resident_bytes; /* most that this process had in memory, mapped files included; 0: unknown */
+};
+/* Opens the model.  Lists are copied; strings must live as long as the bench. */
+enum fm_status fm_bench_new(const struct fm_bench_options *o, struct fm_bench **out, struct fm_error *err) FM_MUST_USE;
+/* *out: the bench's own, until it is freed.  FM_ERR_INPUT when the model computes nothing worth timing. */
+enum fm_status fm_bench_run(struct fm_bench *b, const struct fm_bench_result **out, struct fm_error *err) FM_MUST_USE;
+void fm_bench_cancel(struct fm_bench *b); /* as fm_session_cancel */
+void fm_bench_free(struct fm_bench *b);
+
 #if defined(__GNUC__)
 #pragma GCC visibility pop
 #endif

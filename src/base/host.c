@@ -277,3 +277,11 @@ uint64_t fm_host_memory_free(const struct fm_host *h)
     return h->memory_available && h->memory_available < h->memory_limit_free ? h->memory_available
                                                                              : h->memory_limit_free;
 }
+
+uint64_t fm_host_resident_peak(const char *root)
+{
+    char text[TEXT];
+    uint64_t kib = 0;
+    (void)line_number(slurp(text, root, "/proc/self/status"), "VmHWM", &kib);
+    return kib << 10;
+}

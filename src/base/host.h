@@ -31,4 +31,7 @@ double fm_host_cpu_quota(const char *root);
 /* What this process may still take: available memory, or less where a control group says so.  0: unknown. */
 uint64_t fm_host_memory_free(const struct fm_host *h);
 
+/* The most bytes that this process had in memory so far, mapped files included; 0: unknown. */
+uint64_t fm_host_resident_peak(const char *root);
+
 #endif

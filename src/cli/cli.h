@@ -22,6 +22,7 @@ struct fm_cli {
     bool done; /* --help was answered: the command returns FM_OK at once */
 };
 
+enum fm_status fm_cmd_bench(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_chat_encode(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_chat_decode(struct fm_cli *cli, struct fm_error *err);

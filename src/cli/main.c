@@ -19,6 +19,7 @@ static const struct fm_command commands[] = {
     {"show", "[MODEL]", "Say what a model is: shape, parameters, bytes, work per token.", fm_cmd_show},
     {"plan", "[MODEL|CONFIG]", "Say what a model needs, whether it fits, and how fast it will be.", fm_cmd_plan},
     {"doctor", "[FILE]", "Measure this machine: memory, arithmetic, each format, the disk of FILE.", fm_cmd_doctor},
+    {"bench", "[MODEL]", "Measure a model's speed at several depths, beside this machine's limits.", fm_cmd_bench},
     {"tensor", "[NAME]", "List the tensors of a weight file, or print one.", fm_cmd_tensor},
     {"tokenize", "", "Turn standard input into token ids, or back.", fm_cmd_tokenize},
     {"tokenizer", "train PATH...", "Learn a tokenizer from texts.", fm_cmd_tokenizer},

@@ -131,14 +131,19 @@ static enum fm_status plan_logits(const struct fm_setup *s, struct fm_plan *plan
     return FM_OK;
 }
 
+enum fm_status fm_setup_plan(const struct fm_setup *s, struct fm_error *err)
+{
+    struct fm_plan plan = {.stream = stderr};
+    if (!s->mem) return FM_OK;
+    FM_TRY(fm_memory_plan(&s->engine, fm_plan_item, &plan, err));
+    FM_TRY(plan_logits(s, &plan, err));
+    fm_plan_total(&plan);
+    return FM_OK;
+}
+
 enum fm_status fm_setup_open(const struct fm_setup *s, struct fm_engine **out, struct fm_error *err)
 {
-    if (s->mem) {
-        struct fm_plan plan = {.stream = stderr};
-        FM_TRY(fm_memory_plan(&s->engine, fm_plan_item, &plan, err));
-        FM_TRY(plan_logits(s, &plan, err));
-        fm_plan_total(&plan);
-    }
+    FM_TRY(fm_setup_plan(s, err));
     return fm_engine_open(&s->engine, out, err);
 }
 

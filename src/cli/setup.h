@@ -29,7 +29,9 @@ enum fm_status fm_setup_model(struct fm_setup *s, struct fm_error *err) FM_MUST_
 enum fm_status fm_setup_model_word(struct fm_setup *s, struct fm_words *w, struct fm_error *err) FM_MUST_USE;
 bool fm_is_model_path(const char *path); /* an existing .gguf file, or a folder with config.json */
 
-/* Print the plan of --mem to standard error if it was asked for, then open. */
+/* Print the plan of --mem to standard error if it was asked for. */
+enum fm_status fm_setup_plan(const struct fm_setup *s, struct fm_error *err) FM_MUST_USE;
+/* The same, then open. */
 enum fm_status fm_setup_open(const struct fm_setup *s, struct fm_engine **out, struct fm_error *err) FM_MUST_USE;
 
 /* Collects the items of a memory plan and prints them as a table. */

@@ -78,6 +78,23 @@ void fm_engine_close(struct fm_engine *e)
     fm_free(e);
 }
 
+enum fm_status fm_engine_set_threads(struct fm_engine *e, int threads, struct fm_error *err)
+{
+    struct fm_pool *pool = NULL;
+    void *backend = NULL;
+    enum fm_status st = fm_pool_new(threads, &pool, err);
+    if (!st) st = fm_cpu_backend_new(pool, &backend, err);
+    if (st) {
+        fm_pool_free(pool);
+        return st;
+    }
+    fm_cpu_backend_free(e->backend);
+    fm_pool_free(e->pool);
+    e->ctx.pool = e->pool = pool;
+    e->ctx.backend = e->backend = backend;
+    return FM_OK;
+}
+
 bool fm_engine_is_end(const struct fm_engine *e, int32_t id)
 {
     return e->tok && (fm_tokenizer_is_eog(e->tok, id) || (id >= 0 && id == fm_tokenizer_bos(e->tok)));

@@ -74,6 +74,8 @@ struct fm_engine {
  * attention runs over those of the file. */
 enum fm_status fm_engine_open_for(const struct fm_engine_options *o, bool for_inference, struct fm_engine **out,
                                   struct fm_error *err) FM_MUST_USE;
+/* From now on that many threads compute, 0: one per core; on failure as many as before.  Between steps of its sessions. */
+enum fm_status fm_engine_set_threads(struct fm_engine *e, int threads, struct fm_error *err) FM_MUST_USE;
 
 /* An end token; or BOS, which begins something else and so ends this: models trained on packed texts close a text that way. */
 bool fm_engine_is_end(const struct fm_engine *e, int32_t id);
