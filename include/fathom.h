@@ -42,6 +42,7 @@ struct fm_engine_options {
     int threads;         /* 0: one per core this process may use                                           */
     bool exact;          /* dequantised weights, float32, absorbed MLA, fixed order: the referee           */
     bool deterministic;  /* fast kernels, same bits whatever the session's history (implied by exact)      */
+    const char *kv_type; /* what caches keep: "f32", "bf16", "q8_0"; NULL: q8_0, or f32 where exact        */
     int ctx;             /* longest context a session may ask for; 0: the model's own, at most 4096        */
     int chunk;           /* prompt tokens per step; 0: 512.  Changes no bits, only memory and speed        */
     enum fm_draft draft; /* memory for drafts is planned here; MTP of a model without it: FM_ERR_USAGE     */
@@ -61,7 +62,7 @@ struct fm_model_info {
     int n_layers, dim, vocab, ctx_train, n_heads, n_experts, n_experts_active, n_mtp;
     int64_t params_total, params_active; /* active: used for one token, without the embedding table           */
     uint64_t file_bytes, weight_bytes, active_weight_bytes; /* active: read per decoded token                  */
-    uint64_t kv_bytes_per_token;
+    uint64_t kv_bytes_per_token;    /* of the engine's KV type; inspected: of the usual one                */
     double flops_per_token;         /* forward, 2 per weight used, at empty context                         */
     double flops_per_token_per_ctx; /* more per cached token (attention)                                    */
 };

@@ -7,6 +7,8 @@
 
 static const struct fm_kernels *scalar, *tier; /* tier: the one under test, which may be scalar too */
 
+#include "kernel_attention.h"
+
 /* ---- functions of math.h against the C library, one precision up ---- */
 
 static double relative(double got, double want) { return want == 0 ? fabs(got) : fabs((got - want) / want); }
@@ -867,6 +869,7 @@ int main(int argc, char **argv)
         test_decode();
         test_q8();
         test_packed();
+        test_attention();
         test_rows();
         test_exp_bits();
     }

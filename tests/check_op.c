@@ -7,6 +7,7 @@
  *   exp, log                           a few eps relative (check_kernel proves it) */
 #include "op_attention.h"
 #include "op_harness.h"
+#include "op_kv.h"
 #include "op_moe.h"
 #include "op_products.h"
 #include "op_rows.h"
@@ -180,7 +181,7 @@ int main(int argc, char **argv)
         test_tables,       test_context, test_failures,    test_matmul_double, test_matmul,    test_matmul_n,
         test_matmul_heads, test_grouped, test_grad_matmul, test_embed,         test_sums,      test_norm,
         test_rope,         test_swiglu,  test_attn,        test_attn_extremes, test_attn_grad, test_cache,
-        test_router,       test_moe,     test_loss,        test_optim,         test_scaled,
+        test_kv_types,     test_router,  test_moe,         test_loss,          test_optim,     test_scaled,
     };
     g.quick = argc > 1 && !strcmp(argv[1], "--quick");
     fm_rng_init(&g.rng, 1);

@@ -2,6 +2,7 @@
 #ifndef TESTS_OP_ATTENTION_H
 #define TESTS_OP_ATTENTION_H
 
+#include "op/kv_tile.h"
 #include "op_harness.h"
 
 enum { SEQS = 3 };
@@ -42,7 +43,7 @@ static struct fm_rows block_rows(const struct fm_rows *flat, int n)
 {
     int blocks = (n + FM_KV_BLOCK - 1) / FM_KV_BLOCK;
     size_t floats = FM_KV_BLOCK * flat->stride;
-    fm_real **list = keep((size_t)blocks * sizeof *list);
+    void **list = keep((size_t)blocks * sizeof *list);
     for (int i = blocks - 1; i >= 0; i--) {
         int rows = n - i * FM_KV_BLOCK < FM_KV_BLOCK ? n - i * FM_KV_BLOCK : FM_KV_BLOCK;
         list[i] = filled(floats, NAN);

@@ -237,12 +237,10 @@ static void same_story(const struct story *a, const struct story *b)
 }
 
 /* Rows of the MTP block's cache that count, in order of position. */
-static void mtp_rows(struct fm_session *s, fm_real *out)
+static void mtp_rows(struct fm_session *s, char *out)
 {
-    const size_t row = s->kv.row, layer = (size_t)s->e->model.cfg.L * FM_KV_BLOCK * row;
     for (int i = 0; i < s->mtp.rows; i++)
-        memcpy(out + (size_t)i * row, s->kv.blocks[i / FM_KV_BLOCK] + layer + (size_t)(i % FM_KV_BLOCK) * row,
-               row * sizeof *out);
+        fm_kv_keep(&s->kv, s->e->model.cfg.L, i, out + (size_t)i * fm_kv_row_bytes(&s->kv.shape), false);
 }
 
 /* What the block says of the token after next; the session must hold its next token. */
@@ -266,9 +264,10 @@ static void mtp_says(struct fm_session *s, int32_t next, float *logits)
 static void holds_what_it_should(struct fm_session *s)
 {
     struct fm_engine *e = s->e;
-    const size_t bytes = (size_t)s->ctx * s->kv.row * sizeof(fm_real);
+    const size_t bytes = (size_t)s->ctx * fm_kv_row_bytes(&s->kv.shape);
     struct fm_session *fresh = session(e, 0);
-    float *a = calloc(1, bytes), *b = calloc(1, bytes), *x = malloc(row_bytes(e)), *y = malloc(row_bytes(e));
+    char *a = calloc(1, bytes), *b = calloc(1, bytes);
+    float *x = malloc(row_bytes(e)), *y = malloc(row_bytes(e));
     assert_true(a && b && x && y);
     ok(fm_session_feed(fresh, s->ids, s->length, NULL, &err));
     if (s->length < s->ctx) {
@@ -497,8 +496,12 @@ static void the_block_says_what_pytorch_says(void **state)
             ids[i] = (int32_t)id;
         }
         for (int way = 0; way < 4; way++) {
-            struct fm_engine *e = engine((struct fm_engine_options){
-                .model = folders[f], .ctx = T + 1, .exact = way % 2, .chunk = way / 2 ? 5 : 0, .draft = FM_DRAFT_MTP});
+            struct fm_engine *e = engine((struct fm_engine_options){.model = folders[f],
+                                                                    .ctx = T + 1,
+                                                                    .exact = way % 2,
+                                                                    .kv_type = "f32",
+                                                                    .chunk = way / 2 ? 5 : 0,
+                                                                    .draft = FM_DRAFT_MTP});
             struct fm_session *s = session(e, 0);
             double worst = 0, top = 0;
             ok(fm_session_feed(s, ids, way + 1, NULL, &err));

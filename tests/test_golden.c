@@ -193,8 +193,8 @@ struct how {
 static void kv_open(struct fm_kv *kv, const struct fm_config *cfg, int T)
 {
     int n = (T + FM_KV_BLOCK - 1) / FM_KV_BLOCK;
-    *kv = (struct fm_kv){.blocks = need((size_t)n * sizeof *kv->blocks), .row = fm_kv_row(cfg)};
-    for (int i = 0; i < n; i++) kv->blocks[i] = floats((size_t)cfg->L * FM_KV_BLOCK * kv->row);
+    *kv = (struct fm_kv){.blocks = need((size_t)n * sizeof *kv->blocks), .shape = fm_kv_shape(cfg, FM_KV_F32)};
+    for (int i = 0; i < n; i++) kv->blocks[i] = need((size_t)cfg->L * fm_kv_layer_bytes(&kv->shape));
 }
 
 static void kv_close(struct fm_kv *kv, int T)

@@ -106,9 +106,9 @@ static void test_stories(void)
         return;
     }
     static const struct fm_engine_options ways[] = {{.exact = true, .threads = 1},
-                                                    {.threads = 1},
-                                                    {.threads = 2, .chunk = 1},
-                                                    {.deterministic = true, .threads = 2}};
+                                                    {.threads = 1, .kv_type = "f32"},
+                                                    {.threads = 2, .chunk = 1, .kv_type = "f32"},
+                                                    {.deterministic = true, .threads = 2, .kv_type = "f32"}};
     for (int i = 0; i < 4; i++) {
         struct fm_engine *e = engine(model, ways[i]);
         struct fm_generation_stats stats;

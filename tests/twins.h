@@ -45,9 +45,10 @@ static float *run(const struct fm_model *m, bool exact, int chunk)
     struct fm_pool *pool;
     struct fm_arena dry, arena;
     void *backend;
-    float *logits = need((size_t)(T * m->cfg.V) * sizeof *logits), *block;
-    struct fm_kv kv = {.blocks = &block, .row = fm_kv_row(&m->cfg)};
-    block = need((size_t)m->cfg.L * FM_KV_BLOCK * kv.row * sizeof *block);
+    float *logits = need((size_t)(T * m->cfg.V) * sizeof *logits);
+    void *block;
+    struct fm_kv kv = {.blocks = &block, .shape = fm_kv_shape(&m->cfg, FM_KV_F32)};
+    block = need((size_t)m->cfg.L * fm_kv_layer_bytes(&kv.shape));
     ok(fm_pool_new(2, &pool, &err));
     ok(fm_cpu_backend_new(pool, &backend, &err));
     for (int at = 0; at < T; at += chunk) {

@@ -73,6 +73,25 @@ struct fm_kernels {
     void (*gemm_packed[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                                       size_t row_bytes, int n, int k, float *work);
 
+    /* ---- attention over int8: 64 rows of a cache at a time, in the tiles of op/kv_tile.h ---- */
+    /* A cache's group: returns d = max|x|/127; q[i] = x[i]/d to nearest even, within ±127.  Zeros: 0.  NaN, infinity in x: d is
+     * that, too.  n: 1 … 64. */
+    float (*quantise_kv)(int8_t *q, const float *x, int n);
+    /* With M = max|x|: returns d = M/32767; q[i] = x[i]·(32767/M) to nearest even.  M < 1e-30: q = 0, d = 0; NaN or infinity
+     * in x: q = 0, d = NaN.  |x − d·q| <= d·(1/2 + 2^-7). */
+    float (*quantise_q15)(int16_t *q, const float *x, int n);
+    /* The same of p[64]⊙d[64] for m rows of p: w[m,64], f[m] the factors. p, d >= 0 or NaN. */
+    void (*weigh_q15)(int16_t *w, float *f, const float *p, const float *d, int m);
+    /* n bytes (a multiple of 32) to int16 */
+    void (*widen)(int16_t *dst, const int8_t *src, int n);
+    /* A tile of keys, [n/2][64][2], to int16 and to a tile by value, [32][n][2]; n a multiple of 16, at most 64. */
+    void (*turn)(int16_t *dst, const int8_t *src, int n);
+    /* c[i·ldc + l] = fma(I, s, c), I = Σ_p a[i·lda + 2p]·b[p][l][0] + a[i·lda + 2p+1]·b[p][l][1] over pairs p, exact in int32 as
+     * |b| <= 1016 (scores: 127, values of 8 bits) and pairs <= 32; s = by_lane[l], or by_row[i] where by_lane is NULL.
+     * lanes: a multiple of 16, at most 64. */
+    void (*gemm_q15)(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int16_t *b, const float *by_lane,
+                     const float *by_row, int m, int lanes, int pairs);
+
     /* ---- rows ---- */
     float (*dot)(const float *a, const float *b, size_t n); /* lanes                                             */
     double (*sumsq)(const float *x, size_t n);              /* Σ x² in double, four lanes mod 4, (0+2)+(1+3)      */

@@ -223,7 +223,8 @@ void fm_config_to_gguf(const struct fm_config *cfg, struct fm_writer *w)
     fm_rope_write_gguf(cfg, w, arch);
 }
 
-size_t fm_kv_row(const struct fm_config *cfg)
+struct fm_kv_shape fm_kv_shape(const struct fm_config *cfg, enum fm_kv_type type)
 {
-    return cfg->mla.Rkv ? (size_t)(cfg->mla.Rkv + cfg->mla.Dr) : 2 * (size_t)cfg->mha.Hkv * (size_t)cfg->mha.Dh;
+    return cfg->mla.Rkv ? (struct fm_kv_shape){type, 1, 1, cfg->mla.Rkv + cfg->mla.Dr}
+                        : (struct fm_kv_shape){type, 2 * cfg->mha.Hkv, cfg->mha.Hkv, cfg->mha.Dh};
 }

@@ -39,8 +39,8 @@ void fm_model_release(struct fm_model *m);
 /* Scaled RoPE frequencies [cfg->rope_dim/2] into freq. */
 void fm_rope_frequencies(const struct fm_config *cfg, double *freq);
 
-/* Values per token and layer in the cache. */
-size_t fm_kv_row(const struct fm_config *cfg);
+/* What the cache keeps of a token and layer. */
+struct fm_kv_shape fm_kv_shape(const struct fm_config *cfg, enum fm_kv_type type);
 
 /* Counts for `show`, plans and progress. */
 struct fm_counts {

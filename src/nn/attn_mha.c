@@ -44,9 +44,9 @@ void fm_mha_forward(struct fm_ctx *c, const struct fm_mha_shape *s, const struct
     project(c, s, w, T, rope, x, p);
 
     struct fm_rows *k, *v;
-    if (fm_batch_is_cached(b)) { /* a cache row is [keys of all heads | values of all heads] */
-        k = fm_rows_cached(c, layer, 0, Dh, b);
-        v = fm_rows_cached(c, layer, Nk, Dh, b);
+    if (fm_batch_is_cached(b)) { /* a cache row: keys of all heads, values of all heads */
+        k = fm_rows_cached(c, layer, 0, b);
+        v = fm_rows_cached(c, layer, s->Hkv, b);
         c->op->store(c, k, p->k, Nk, (int)Nk, b);
         c->op->store(c, v, p->v, Nk, (int)Nk, b);
     } else {

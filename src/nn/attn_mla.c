@@ -106,7 +106,7 @@ static void attend_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const 
                           const struct fm_batch *b, int layer, const struct fm_mla_saved *p)
 {
     const size_t R = (size_t)(s->Rkv + s->Dr), Nq = (size_t)(s->H * (s->Dn + s->Dr)), No = (size_t)(s->H * s->Dv);
-    struct fm_rows *cache = fm_rows_cached(c, layer, 0, 0, b);
+    struct fm_rows *cache = fm_rows_cached(c, layer, 0, b);
     c->op->store(c, cache, p->latent, R, (int)R, b);
     for (int i = 0; i < b->n_seqs; i++) {
         struct fm_seq one = b->seqs[i];
@@ -156,7 +156,7 @@ void fm_mla_append(struct fm_ctx *c, const struct fm_mla_shape *s, const struct 
     const size_t R = (size_t)(s->Rkv + s->Dr), mark = fm_arena_mark(c->arena);
     struct fm_mla_saved p;
     latents(c, s, w, b->T, rope, x, &p);
-    c->op->store(c, fm_rows_cached(c, layer, 0, 0, b), p.latent, R, (int)R, b);
+    c->op->store(c, fm_rows_cached(c, layer, 0, b), p.latent, R, (int)R, b);
     fm_arena_reset(c->arena, mark);
 }
 

@@ -25,17 +25,33 @@ static inline void fm_grad_weight(struct fm_ctx *c, struct fm_mat *dw, const fm_
 
 /* ---- cache ---- */
 
-/* One sequence's cache: blocks[b] holds positions 64b … 64b+63 of every layer, [layer][64][row]. The blocks belong to run/. */
-struct fm_kv {
-    fm_real **blocks;
-    size_t row; /* values per token and layer */
+/* What a cache keeps of a token in a layer: heads × width values; the first `keys` heads are read as keys (and, in latent
+ * attention, as values too), the others as values. */
+struct fm_kv_shape {
+    enum fm_kv_type type;
+    int heads, keys, width;
 };
+const char *fm_kv_type_name(enum fm_kv_type t);        /* "f32", "bf16", "q8_0"; NULL behind the last */
+enum fm_kv_type fm_kv_type_named(const char *name);    /* FM_KV_TYPE_COUNT: there is none             */
+size_t fm_kv_layer_bytes(const struct fm_kv_shape *s); /* of a block's 64 tokens in one layer         */
+size_t fm_kv_row_bytes(const struct fm_kv_shape *s);   /* of one token in one layer                   */
+
+/* One sequence's cache: blocks[b] holds positions 64b … 64b+63 of every layer, layer after layer, each of
+ * fm_kv_layer_bytes, 64-byte aligned.  F32, BF16: [64][heads·width]; Q8_0: op/kv_tile.h.  The blocks belong to run/. */
+struct fm_kv {
+    void **blocks;
+    struct fm_kv_shape shape;
+};
+/* The rows of a layer, head `head` being the views' first. */
+struct fm_rows fm_rows_of_kv(const struct fm_kv *kv, int layer, int head);
+/* What a layer keeps of position pos out to kept[fm_kv_row_bytes], or back. */
+void fm_kv_keep(const struct fm_kv *kv, int layer, int pos, void *kept, bool back);
 /* Keys come from caches, else from this step's own rows; a batch never mixes the two. */
 static inline bool fm_batch_is_cached(const struct fm_batch *b) { return b->n_seqs > 0 && b->seqs[0].kv; }
 /* Per-sequence row views, allocated in the arena: this step's own rows (head h at + h·head) … */
 struct fm_rows *fm_rows_flat(struct fm_ctx *c, fm_real *x, size_t stride, size_t head, const struct fm_batch *b);
-/* … or the cache's, starting offset values into each row of this layer. */
-struct fm_rows *fm_rows_cached(struct fm_ctx *c, int layer, size_t offset, size_t head, const struct fm_batch *b);
+/* … or the cache's of this layer, from head `head` on. */
+struct fm_rows *fm_rows_cached(struct fm_ctx *c, int layer, int head, const struct fm_batch *b);
 
 /* cos and sin of this step's positions; built once per step, used by all layers. */
 struct fm_rope {

@@ -60,18 +60,27 @@ void fm_mat_decode(float *dst, const struct fm_mat *w, int row, int col, int n, 
 
 enum { FM_KV_BLOCK = 64 }; /* cached rows per block; attention folds keys at these absolute positions */
 
-/* Rows by position: row s starts at (flat ? flat + s·stride : blocks[s/64] + (s%64)·stride) + offset; head h at + h·head. */
+/* How a cache keeps its values: as they are; rounded to bfloat16; as int8 with a scale for every 64 values of a head, in
+ * tiles (op/kv_tile.h). */
+enum fm_kv_type { FM_KV_F32, FM_KV_BF16, FM_KV_Q8_0, FM_KV_TYPE_COUNT, FM_KV_DEFAULT = FM_KV_Q8_0 };
+
+/* Rows by position.  Flat, or F32 blocks: row s starts at (flat ? flat + s·stride : blocks[s/64] + (s%64)·stride) + offset,
+ * head h at + h·head.  BF16 blocks: the same, counted in uint16_t.  Q8_0 blocks: head h's tiles start at byte
+ * offset + h·head of the block. */
 struct fm_rows {
     fm_real *flat;
-    fm_real *const *blocks;
+    void *const *blocks;
     size_t offset, stride, head;
+    enum fm_kv_type type; /* of the blocks                                          */
+    int width;            /* Q8_0: values of a head                                 */
+    bool by_value;        /* Q8_0: its tiles are those of values, not those of keys */
 };
 
-/* Row s, head 0. */
+/* Row s, head 0, of plain values. */
 static inline fm_real *fm_rows_at(const struct fm_rows *r, int s)
 {
-    fm_real *row =
-        r->flat ? r->flat + (size_t)s * r->stride : r->blocks[s / FM_KV_BLOCK] + (size_t)(s % FM_KV_BLOCK) * r->stride;
+    fm_real *row = r->flat ? r->flat + (size_t)s * r->stride
+                           : (fm_real *)r->blocks[s / FM_KV_BLOCK] + (size_t)(s % FM_KV_BLOCK) * r->stride;
     return row + r->offset;
 }
 

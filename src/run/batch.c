@@ -164,7 +164,7 @@ static void compute(struct fm_scheduler *s, struct fm_batch *b)
 size_t fm_batch_bytes(const struct fm_scheduler *s)
 {
     struct fm_arena dry;
-    struct fm_kv kv = {.row = fm_kv_row(&s->e->model.cfg)};
+    struct fm_kv kv = {.shape = fm_kv_shape(&s->e->model.cfg, s->e->plan.kv_type)};
     struct fm_scheduler copy = *s;
     size_t peak = 0;
     /* more than any real step: one sequence with all the rows, and the others with one each */

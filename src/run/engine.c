@@ -35,6 +35,8 @@ static enum fm_status load(struct fm_engine *e, const struct fm_engine_options *
     if (e->tok) FM_TRY(fm_model_chat(e->file, e->tok, &e->chat, &unknown, err));
     FM_TRY(fm_info_new(e->file, &e->model.cfg, e->chat, unknown, &e->info, err));
     FM_TRY(fm_plan_make(o, &e->model.cfg, &e->model.w, &e->plan, err));
+    const struct fm_kv_shape kv = fm_kv_shape(&e->model.cfg, e->plan.kv_type);
+    e->info->kv_bytes_per_token = (uint64_t)e->model.cfg.L * fm_kv_row_bytes(&kv);
     if (e->tok_error.code) fm_log(FM_LOG_INFO, "%s", e->tok_error.message); /* whoever needs it fails with the same */
     if (e->plan.ctx > e->model.cfg.ctx_train)
         fm_log(FM_LOG_WARN, "a context of %d tokens: the model was trained with %d", e->plan.ctx,

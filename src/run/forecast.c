@@ -119,6 +119,7 @@ static enum fm_status fill(struct fm_forecast *f, const struct fm_engine_options
         add_rows(f, &inv);
         add_attention(f, &inv);
         fm_plan_tell(&items, add_item, f);
+        const struct fm_kv_shape kv = fm_kv_shape(cfg, items.kv_type);
         f->family = cfg->family->name;
         f->type = file ? NULL : type_name(type);
         f->ctx = items.ctx;
@@ -129,7 +130,7 @@ static enum fm_status fill(struct fm_forecast *f, const struct fm_engine_options
         f->n_layers = cfg->L;
         f->params_total = counts.params_total;
         f->params_active = counts.params_active;
-        f->kv_bytes_per_token = (uint64_t)cfg->L * fm_kv_row(cfg) * sizeof(fm_real);
+        f->kv_bytes_per_token = (uint64_t)cfg->L * fm_kv_row_bytes(&kv);
         if (!counts.params_total) st = fm_fail_memory(err, "counting parameters", 0);
     }
     fm_inventory_release(&inv);

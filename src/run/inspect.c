@@ -48,6 +48,7 @@ static const char *main_format(const struct fm_file *f)
 static void fill_numbers(const struct fm_file *f, const struct fm_config *cfg, struct fm_model_info *i)
 {
     struct fm_counts counts;
+    const struct fm_kv_shape kv = fm_kv_shape(cfg, FM_KV_DEFAULT);
     fm_model_count(cfg, 1, &counts);
     i->family = cfg->family->name;
     i->format = main_format(f);
@@ -62,7 +63,7 @@ static void fill_numbers(const struct fm_file *f, const struct fm_config *cfg, s
     i->params_total = counts.params_total;
     i->params_active = counts.params_active;
     i->file_bytes = fm_file_bytes(f);
-    i->kv_bytes_per_token = (uint64_t)cfg->L * fm_kv_row(cfg) * sizeof(fm_real);
+    i->kv_bytes_per_token = (uint64_t)cfg->L * fm_kv_row_bytes(&kv);
     i->flops_per_token = counts.flops_per_token;
     i->flops_per_token_per_ctx = counts.flops_per_token_per_ctx;
 }

@@ -38,7 +38,7 @@ static struct fm_kv_slab *slab_new(struct fm_kvpool *p, int n)
         return NULL;
     }
     for (int i = 0; i < n; i++)
-        s->blocks[i] = (struct fm_kv_block){(fm_real *)((char *)s->pages + (size_t)i * p->block_bytes), 0, s};
+        s->blocks[i] = (struct fm_kv_block){(char *)s->pages + (size_t)i * p->block_bytes, 0, s};
     s->next = p->slabs;
     p->slabs = s;
     p->reserved_bytes += bytes;

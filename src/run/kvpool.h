@@ -1,6 +1,6 @@
 /* The engine's cache memory: fixed-size, reference-counted blocks.
  *
- *   block = 64 tokens of every layer: [layer][64][row] fm_real
+ *   block = 64 tokens of every layer, in the type and order that nn.h says of struct fm_kv: here block_bytes bytes
  *   slab  = one mapping with the blocks of one request; pages come from the system when first written
  *
  * Sessions hold lists of blocks; several lists may share one. */
@@ -16,7 +16,7 @@
 struct fm_kv_slab;
 
 struct fm_kv_block {
-    fm_real *data;
+    void *data;
     int refs; /* 0: free */
     struct fm_kv_slab *slab;
 };
@@ -28,7 +28,7 @@ struct fm_kvpool {
     pthread_mutex_t lock;
 };
 
-/* block_bytes: of one block, a multiple of sizeof(fm_real). */
+/* block_bytes: of one block, a multiple of 64. */
 enum fm_status fm_kvpool_init(struct fm_kvpool *p, size_t block_bytes, struct fm_error *err) FM_MUST_USE;
 /* Every block must have been dropped. */
 void fm_kvpool_release(struct fm_kvpool *p);

@@ -29,7 +29,7 @@ static size_t dry_step(const struct fm_plan *p, bool deterministic, const struct
                        const struct fm_weights *w)
 {
     struct fm_arena arena;
-    struct fm_kv kv = {.row = fm_kv_row(cfg)};
+    struct fm_kv kv = {.shape = fm_kv_shape(cfg, p->kv_type)};
     struct fm_mtp_state m = {.hidden = p->mtp ? (fm_real *)&kv : NULL, .kv = &kv}; /* nobody looks there */
     const int rows = p->chunk > p->draft_max ? p->chunk : 1 + p->draft_max, n = rows < p->ctx ? rows : p->ctx;
     struct fm_seq seq = {.n = n, .pos0 = p->ctx - n, .segment_n = p->ctx, .kv = &kv};
@@ -54,6 +54,17 @@ static enum fm_status plan_drafts(const struct fm_engine_options *o, const struc
     return FM_ERR_USAGE;
 }
 
+/* The referee computes with what it was given, and keeps that. */
+static enum fm_status plan_kv_type(const struct fm_engine_options *o, struct fm_plan *p, struct fm_error *err)
+{
+    p->kv_type = o->kv_type ? fm_kv_type_named(o->kv_type) : o->exact ? FM_KV_F32 : FM_KV_DEFAULT;
+    if (p->kv_type == FM_KV_TYPE_COUNT)
+        return fm_fail(err, FM_ERR_USAGE, "open model: KV type '%.40s': none of f32, bf16, q8_0", o->kv_type);
+    if (o->exact && p->kv_type != FM_KV_F32)
+        return fm_fail(err, FM_ERR_USAGE, "open model: KV type %s: exact arithmetic keeps f32", o->kv_type);
+    return FM_OK;
+}
+
 /* The largest step has as many rows as there may be, at the end of the context.  Of the two forms of latent attention,
  * which need different scratch, a layer may choose either for some segment. */
 static size_t step_bytes(const struct fm_plan *p, const struct fm_config *cfg, const struct fm_weights *w)
@@ -65,14 +76,16 @@ static size_t step_bytes(const struct fm_plan *p, const struct fm_config *cfg, c
 enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_config *cfg, const struct fm_weights *w,
                             struct fm_plan *p, struct fm_error *err)
 {
-    size_t row = fm_kv_row(cfg), bytes;
+    size_t bytes;
+    FM_TRY(plan_kv_type(o, p, err));
+    const struct fm_kv_shape kv = fm_kv_shape(cfg, p->kv_type);
     p->exact = o->exact;
     p->deterministic = o->exact || o->deterministic;
     p->ctx = o->ctx ? o->ctx : cfg->ctx_train < FM_CTX_DEFAULT ? cfg->ctx_train : FM_CTX_DEFAULT;
     p->chunk = o->chunk ? o->chunk : FM_CHUNK_DEFAULT;
     if (p->chunk > p->ctx) p->chunk = p->ctx;
     FM_TRY(plan_drafts(o, cfg, p, err));
-    if (!fm_mul_size((size_t)(cfg->L + p->mtp) * FM_KV_BLOCK * sizeof(fm_real), row, &p->block_bytes) ||
+    if (!fm_mul_size((size_t)(cfg->L + p->mtp), fm_kv_layer_bytes(&kv), &p->block_bytes) ||
         !fm_mul_size(p->block_bytes, (size_t)fm_kv_blocks(p->ctx), &bytes))
         return fm_fail(err, FM_ERR_MEMORY, "plan memory: a KV cache of %d tokens: larger than the address space",
                        p->ctx);
@@ -124,6 +137,7 @@ enum fm_status fm_plan_items(const struct fm_engine_options *o, const struct fm_
     i.ctx = p.ctx;
     i.chunk = p.chunk;
     i.deterministic = p.deterministic;
+    i.kv_type = p.kv_type;
     i.weights = f ? fm_file_bytes(f) : planned_weights(inv);
     i.kv = (uint64_t)p.block_bytes * (uint64_t)fm_kv_blocks(p.ctx);
     i.step = p.step_bytes;

@@ -95,7 +95,7 @@ enum fm_status fm_request_new(struct fm_scheduler *s, const struct fm_request_op
     FM_GOTO(fm_sampler_init(&r->sampler, &o->sampling, s->e->model.cfg.V, s->work, s->seen, err));
     if (!copy_stops(r, o) || !make_room(r, o)) FM_GOTO(fm_fail_memory(err, "a request", (size_t)o->n_ids * 8));
     r->n = r->n_prompt = r->segment_n = r->sampler.from = o->n_ids;
-    r->kv.row = fm_kv_row(&s->e->model.cfg);
+    r->kv.shape = fm_kv_shape(&s->e->model.cfg, s->e->plan.kv_type);
     r->stream = (struct fm_stream){.stop = r->o.stop, .n_stop = o->n_stop, .out = on_text, .arg = r};
     r->t_submit = fm_seconds();
     *out = r;

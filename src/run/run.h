@@ -26,9 +26,10 @@ enum {
 struct fm_plan {
     int ctx, chunk;
     bool exact, deterministic;
-    enum fm_draft draft;  /* what sessions may draft with …            */
-    int draft_max;        /* … and how many tokens for a step, 0: none */
-    bool mtp;             /* sessions keep a cache for the MTP block   */
+    enum fm_draft draft; /* what sessions may draft with …            */
+    int draft_max;       /* … and how many tokens for a step, 0: none */
+    bool mtp;            /* sessions keep a cache for the MTP block   */
+    enum fm_kv_type kv_type;
     size_t block_bytes;   /* of one KV block                          */
     size_t step_bytes;    /* arena of the largest step                */
     size_t session_bytes; /* arena of one session of ctx tokens       */
@@ -41,6 +42,7 @@ enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_c
 struct fm_plan_items {
     int ctx, chunk;
     bool deterministic;
+    enum fm_kv_type kv_type;
     uint64_t weights, derived, kv, step, threads, session, tokenizer;
 };
 /* f NULL: of a model that is not here. */

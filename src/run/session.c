@@ -18,9 +18,11 @@ static void lay_out_drafts(struct fm_session *s, struct fm_arena *a, const struc
     size_t v = (size_t)cfg->V, d = (size_t)cfg->D, rows = 1 + (size_t)p->draft_max;
     s->ahead = p->draft_max ? fm_arena_alloc(a, rows * v * sizeof *s->ahead, "drafts") : NULL;
     if (!p->mtp) return;
+    const struct fm_kv_shape kv = fm_kv_shape(cfg, p->kv_type);
+    const size_t row = fm_kv_row_bytes(&kv);
     s->mtp.hidden = fm_arena_alloc(a, FM_MTP_HELD * d * sizeof *s->mtp.hidden, "drafts");
     s->mtp.logits = fm_arena_alloc(a, v * sizeof *s->mtp.logits, "drafts");
-    s->mtp.kept = fm_arena_alloc(a, (size_t)cfg->L * fm_kv_row(cfg) * sizeof *s->mtp.kept, "drafts");
+    s->mtp.kept = fm_arena_alloc(a, (size_t)cfg->L * row, "drafts");
     s->mtp.ids = s->ids;
     s->mtp.pos = s->pos;
     s->mtp.kv = &s->kv;
@@ -72,7 +74,7 @@ enum fm_status fm_session_new(struct fm_engine *e, int ctx, struct fm_session **
     FM_GOTO(fm_kvpool_take(&e->kv, fm_kv_blocks(ctx), s->blocks, err));
     for (int i = 0; i < fm_kv_blocks(ctx); i++) s->kv.blocks[i] = s->blocks[i]->data;
     for (int i = 0; i < ctx; i++) s->pos[i] = i;
-    s->kv.row = fm_kv_row(&e->model.cfg);
+    s->kv.shape = fm_kv_shape(&e->model.cfg, e->plan.kv_type);
     s->ctx = ctx;
     *out = s;
     return FM_OK;
@@ -190,13 +192,7 @@ void fm_session_drop_ahead(struct fm_session *s)
 /* A position's cache rows of all layers out to m->kept, or back. */
 static void keep(const struct fm_mtp_state *m, int L, int pos, bool back)
 {
-    const size_t row = m->kv->row;
-    fm_real *block = m->kv->blocks[pos / FM_KV_BLOCK];
-    for (int l = 0; l < L; l++) {
-        fm_real *cache = block + ((size_t)l * FM_KV_BLOCK + (size_t)(pos % FM_KV_BLOCK)) * row,
-                *kept = m->kept + (size_t)l * row;
-        memcpy(back ? cache : kept, back ? kept : cache, row * sizeof *kept);
-    }
+    for (int l = 0; l < L; l++) fm_kv_keep(m->kv, l, pos, m->kept + (size_t)l * fm_kv_row_bytes(&m->kv->shape), back);
 }
 
 /* The cache stays as it was: computed alone, a row may have other bits than it got within its segment. */

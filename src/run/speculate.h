@@ -59,7 +59,7 @@ struct fm_mtp_state {
     int rows, held;
     fm_real *hidden;          /* [FM_MTP_HELD, D]; NULL: the session drafts without MTP          */
     fm_real *logits;          /* [V] of the last draft                                           */
-    fm_real *kept;            /* [L, kv row] a position's cache while it is computed once more   */
+    char *kept;               /* [L, kv row] a position's cache while it is computed once more   */
     const int32_t *ids, *pos; /* the session's                                                  */
     struct fm_kv *kv;         /* layer L of it is the block's                                    */
 };

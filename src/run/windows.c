@@ -13,14 +13,15 @@ static void lay_out(struct fm_windows *w)
     struct fm_arena *a = &w->arena;
     const struct fm_config *cfg = &w->e->model.cfg;
     const size_t per = (size_t)fm_kv_blocks(w->ctx), n = (size_t)w->lanes;
-    fm_real **data = fm_arena_alloc(a, n * per * sizeof *data, "block list");
+    void **data = fm_arena_alloc(a, n * per * sizeof *data, "block list");
     w->blocks = fm_arena_alloc(a, n * per * sizeof *w->blocks, "block list");
     w->ids = fm_arena_alloc(a, (size_t)w->rows * sizeof *w->ids, "tokens");
     w->pos = fm_arena_alloc(a, (size_t)w->rows * sizeof *w->pos, "tokens");
     w->scored = fm_arena_alloc(a, n * (size_t)fm_window_scored(w->ctx) * (size_t)cfg->D * sizeof(float), "scored rows");
     w->logits = fm_arena_alloc(a, (size_t)w->block * (size_t)cfg->V * sizeof(float), "logits");
     w->mark = fm_arena_mark(a);
-    for (size_t i = 0; i < n; i++) w->kv[i] = (struct fm_kv){.blocks = data + i * per, .row = fm_kv_row(cfg)};
+    for (size_t i = 0; i < n; i++)
+        w->kv[i] = (struct fm_kv){.blocks = data + i * per, .shape = fm_kv_shape(cfg, w->e->plan.kv_type)};
 }
 
 /* Hidden states of the step's rows, behind what stays. */

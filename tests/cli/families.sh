@@ -41,7 +41,7 @@ use() {
     cp out "$(basename "$1").f32"
     t 0 run -m "$1" --raw -n 4 --temp 0 --exact --ctx 64 'THE SHIPS'
     cp out "$(basename "$1").txt"
-    t 0 perplexity -m "$1" -f text.txt --ctx 64 --json
+    t 0 perplexity -m "$1" -f text.txt --ctx 64 --kv-type f32 --json
     cp out "$(basename "$1").json"
 }
 

@@ -34,6 +34,10 @@ t 2 run --temp 0x1p3 x
 failed_well
 t 2 run --temp= x
 failed_well
+t 2 logits --tokens 1 --kv-type q4_0
+err "fathom: open model: KV type 'q4_0': none of f32, bf16, q8_0"
+t 2 logits --tokens 1 --kv-type q8_0 --exact
+err 'fathom: open model: KV type q8_0: exact arithmetic keeps f32'
 t 2 run --top-k=1.5 x
 err "fathom: read options: --top-k: '1.5' is not a whole number of at least 0"
 t 2 run -n 99999999999999999999 x

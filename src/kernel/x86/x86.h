@@ -13,6 +13,8 @@ void fm_avx2_fill_packed(struct fm_kernels *k);
 void fm_avx2_fill_pack(struct fm_kernels *k);
 void fm_avx2_fill_decode(struct fm_kernels *k);
 void fm_avx2_fill_encode(struct fm_kernels *k);
+void fm_avx2_fill_attn(struct fm_kernels *k);
+void fm_avx512_fill_attn(struct fm_kernels *k);
 void fm_avx2_fill_reduce(struct fm_kernels *k);
 void fm_avx2_fill_rows(struct fm_kernels *k);
 void fm_avx2_fill_act(struct fm_kernels *k);

@@ -12,6 +12,7 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     fm_avx2_fill_packed(k);
     fm_avx2_fill_decode(k);
     fm_avx2_fill_encode(k);
+    fm_avx2_fill_attn(k);
     fm_avx2_fill_reduce(k);
     fm_avx2_fill_rows(k);
     fm_avx2_fill_act(k);
@@ -20,6 +21,7 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     fm_avx2_fill_adamw(k);
     if (!strcmp(tier, "avx512")) {
         fm_avx512_fill_gemv(k);
+        fm_avx512_fill_attn(k);
         fm_avx512_fill_q8(k);
         fm_avx512_fill_packed(k);
     }

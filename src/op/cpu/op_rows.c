@@ -1,4 +1,4 @@
-/* Ops on rows and elements: embedding, sums, copies, RMSNorm, RoPE, SwiGLU, the cache's rows.  Each row or element is
+/* Ops on rows and elements: embedding, sums, copies, RMSNorm, RoPE, SwiGLU.  Each row or element is
  * computed by itself, so threads may cut anywhere. */
 #include <string.h>
 
@@ -11,7 +11,7 @@ struct job {
     float *y;
     const float *a, *b;
     size_t ldy, lda, lda_h;
-    int n, heads, repeat, pos0;
+    int n, heads, repeat;
     float eps;
     bool interleaved, inverse;
     fm_decode_fn decode;
@@ -19,7 +19,6 @@ struct job {
     const int32_t *ids;
     const double *freq;
     size_t total;
-    const struct fm_rows *rows;
 };
 
 static void embed_rows(void *arg, int begin, int end, int thread)
@@ -172,37 +171,4 @@ void fm_cpu_rope(struct fm_ctx *c, float *x, size_t x_t, size_t x_h, int H, int 
                     .interleaved = interleaved,
                     .inverse = inverse};
     fm_cpu_for(c, T, fm_cpu_grain((size_t)H * half * 2), rope_rows, &j);
-}
-
-static void store_seq(void *arg, int begin, int end, int thread)
-{
-    const struct job *j = arg;
-    (void)thread;
-    for (int r = begin; r < end; r++)
-        memcpy(fm_rows_at(j->rows, j->pos0 + r), j->a + r * j->lda, (size_t)j->n * sizeof(float));
-}
-
-void fm_cpu_store(struct fm_ctx *c, const struct fm_rows *dst, const float *src, size_t ld, int cols,
-                  const struct fm_batch *b)
-{
-    for (int i = 0; i < b->n_seqs && !c->status; i++) {
-        const struct fm_seq *s = &b->seqs[i];
-        struct job j = {.rows = &dst[i], .pos0 = s->pos0, .a = src + s->row0 * ld, .lda = ld, .n = cols};
-        fm_cpu_for(c, s->n, fm_cpu_grain((size_t)cols), store_seq, &j);
-    }
-}
-
-static void fetch_rows(void *arg, int begin, int end, int thread)
-{
-    const struct job *j = arg;
-    (void)thread;
-    for (int s = begin; s < end; s++)
-        memcpy(j->y + (size_t)s * j->n, fm_rows_at(j->rows, s), (size_t)j->n * sizeof(float));
-}
-
-void fm_cpu_fetch(struct fm_ctx *c, float *dst, const struct fm_rows *src, int n, int cols)
-{
-    if (c->status) return;
-    struct job j = {.rows = src, .y = dst, .n = cols};
-    fm_cpu_for(c, n, fm_cpu_grain((size_t)cols), fetch_rows, &j);
 }

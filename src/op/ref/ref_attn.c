@@ -3,33 +3,28 @@
 #include <math.h>
 #include <string.h>
 
+#include "op/kv_tile.h"
 #include "op/ref/ref.h"
 
 /* One query head of one row and the keys it may see. */
 struct head {
     const fm_real *q;
     const struct fm_rows *k, *v;
-    size_t k_head, v_head;
-    int n, Dk;
+    int hk, n, Dk;
     double scale;
 };
 
 static struct head head_at(const fm_real *q, const struct fm_rows *k, const struct fm_rows *v, const struct fm_attn *a,
                            int row, int h, int pos)
 {
-    size_t hk = (size_t)((int64_t)h * a->Hkv / a->H);
-    return (struct head){
-        q + ((size_t)row * a->H + h) * a->Dk, k, v, hk * k->head, hk * v->head, pos + 1, a->Dk, (double)a->scale};
+    int hk = (int)((int64_t)h * a->Hkv / a->H);
+    return (struct head){q + ((size_t)row * a->H + h) * a->Dk, k, v, hk, pos + 1, a->Dk, (double)a->scale};
 }
-
-static const fm_real *key(const struct head *x, int s) { return fm_rows_at(x->k, s) + x->k_head; }
-static const fm_real *value(const struct head *x, int s) { return fm_rows_at(x->v, s) + x->v_head; }
 
 static double score(const struct head *x, int s)
 {
-    const fm_real *k = key(x, s);
     double acc = 0;
-    for (int i = 0; i < x->Dk; i++) acc += (double)x->q[i] * k[i];
+    for (int i = 0; i < x->Dk; i++) acc += (double)x->q[i] * fm_rows_value(x->k, s, x->hk, i);
     return acc * x->scale;
 }
 
@@ -50,9 +45,8 @@ static double weigh(const struct head *x, fm_real *y, int n, int j0, double m)
     double acc[COLS] = {0}, l = 0;
     for (int s = 0; s < x->n; s++) {
         double p = exp(score(x, s) - m);
-        const fm_real *v = value(x, s) + j0;
         l += p;
-        for (int j = 0; j < n; j++) acc[j] += p * v[j];
+        for (int j = 0; j < n; j++) acc[j] += p * fm_rows_value(x->v, s, x->hk, j0 + j);
     }
     for (int j = 0; j < n; j++) y[j0 + j] = (fm_real)(acc[j] / l);
     return l;
@@ -95,9 +89,10 @@ static void head_bwd(const struct head *x, fm_real *dq, const struct fm_rows *dk
     double dyy = dot(dy, y, Dv);
     memset(dq, 0, (size_t)x->Dk * sizeof *dq);
     for (int s = 0; s < x->n; s++) {
-        const fm_real *ks = key(x, s);
+        const fm_real *ks = fm_rows_at(x->k, s) + (size_t)x->hk * x->k->head,
+                      *vs = fm_rows_at(x->v, s) + (size_t)x->hk * x->v->head;
         fm_real *dks = fm_rows_at(dk, s) + dk_head, *dvs = fm_rows_at(dv, s) + dv_head;
-        double p = exp(score(x, s) - lse), dz = p * (dot(dy, value(x, s), Dv) - dyy) * x->scale;
+        double p = exp(score(x, s) - lse), dz = p * (dot(dy, vs, Dv) - dyy) * x->scale;
         for (int j = 0; j < Dv; j++) dvs[j] += (fm_real)(p * dy[j]);
         for (int j = 0; j < x->Dk; j++) {
             dq[j] += (fm_real)(dz * ks[j]);

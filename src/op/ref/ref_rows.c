@@ -132,20 +132,3 @@ void fm_ref_swiglu_bwd(struct fm_ctx *c, fm_real *dg, fm_real *du, const fm_real
         du[i] = (fm_real)(d * gi * s);
     }
 }
-
-void fm_ref_store(struct fm_ctx *c, const struct fm_rows *dst, const fm_real *src, size_t ld, int cols,
-                  const struct fm_batch *b)
-{
-    if (c->status) return;
-    for (int i = 0; i < b->n_seqs; i++) {
-        const struct fm_seq *s = &b->seqs[i];
-        for (int r = 0; r < s->n; r++)
-            memcpy(fm_rows_at(&dst[i], s->pos0 + r), src + (s->row0 + r) * ld, (size_t)cols * sizeof *src);
-    }
-}
-
-void fm_ref_fetch(struct fm_ctx *c, fm_real *dst, const struct fm_rows *src, int n, int cols)
-{
-    if (c->status) return;
-    for (int s = 0; s < n; s++) memcpy(dst + (size_t)s * cols, fm_rows_at(src, s), (size_t)cols * sizeof *dst);
-}
