@@ -85,7 +85,7 @@ input='see >>>
 send static\r
 see is full
 send /bye\r'
-at_terminal 0 chat m/model.gguf --ctx 20
+at_terminal 0 chat m/model.gguf --ctx 20 --temp 0
 
 input='see >>> 
 send some words

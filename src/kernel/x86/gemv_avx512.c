@@ -191,7 +191,7 @@ FM_INLINE void rows(enum kind f, int groups, float *y, const void *w, size_t row
         for (int c = 0; c < k - p; c++)
             acc[q] = _mm512_fmadd_ps(column_of(f, staged[q], c & ~7, c & 7), _mm512_set1_ps(x[p + c]), acc[q]);
         int left = n - j - LANES * q; /* at least 1: groups are never empty */
-        _mm512_mask_storeu_ps(y + j + LANES * q, left < LANES ? (__mmask16)((1u << left) - 1) : 0xFFFF, acc[q]);
+        _mm512_mask_storeu_ps(y + j + LANES * q, (__mmask16)(left < LANES ? (1u << left) - 1 : 0xFFFFu), acc[q]);
     }
 }
 
