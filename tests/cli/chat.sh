@@ -84,10 +84,8 @@ out '{"role": "assistant", "content": "", "reasoning_content": "", "tool_calls":
 
 # ---- fathom chat and run: settings and commands, with a small model
 
-mkdir texts
-cp "$root"/src/base/*.c texts/
 input=
-t 0 train --preset tiny-llama --vocab 300 --seq 32 --batch 2 --steps 2 --quiet -o m texts
+train_small
 m=m/model.gguf
 
 t 2 chat -m $m --think --no-think

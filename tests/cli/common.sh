@@ -7,6 +7,7 @@
 #   err_has TEXT       standard error contains TEXT
 #   silent             standard error is empty
 #   failed_well        standard output is empty, standard error is one `fathom: WHAT: WHERE: WHY` and perhaps a hint
+#   train_small        m/model.gguf, a model of two steps on a text that never changes, so that its answers do not either
 set -u
 : "${BIN:?the program to test}"
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -73,4 +74,11 @@ need_model() {
 finish() {
     [ "$failures" = 0 ] || { echo "$failures failures"; exit 1; }
     exit 0
+}
+
+train_small() {
+    mkdir texts
+    awk 'BEGIN { for (i = 0; i < 2000; i++) printf "static int f%d(int a, int b) { return a + %d * b; }\n", i % 97, i * i % 101 }' \
+        >texts/small.c
+    t 0 train --preset tiny-llama --vocab 300 --seq 32 --batch 2 --steps 2 --quiet -o m texts
 }

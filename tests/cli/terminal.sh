@@ -3,9 +3,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec </dev/null # the terminals of this test are its own
 command -v python3 >/dev/null || { echo 'no python3'; exit 77; }
-mkdir texts
-cp "$root"/src/base/*.c texts/
-t 0 train --preset tiny-llama --vocab 300 --seq 32 --batch 2 --steps 2 --quiet -o m texts
+train_small
 
 at_terminal() { # exit code, arguments of fathom…; the script in $input
     local want=$1
