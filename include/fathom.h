@@ -254,6 +254,8 @@ enum fm_status fm_chat_parser_new(const char *format, bool thinking,
                                   void (*out)(void *arg, bool reasoning, const char *text, size_t n), void *arg,
                                   struct fm_chat_parser **parser, struct fm_error *err) FM_MUST_USE;
 void fm_chat_parser_push(struct fm_chat_parser *c, const char *text, size_t n);
+/* What comes next is still reasoning, or the mark that ends it. */
+bool fm_chat_parser_reasons(const struct fm_chat_parser *c);
 /* Once, when all has come.  *message: the JSON object of `chat-decode`, n bytes plus a NUL, free with fm_text_free.
  * *warning (may be NULL): NULL, or what was wrong with the text; static. */
 enum fm_status fm_chat_parser_end(struct fm_chat_parser *c, char **message, size_t *n, const char **warning,

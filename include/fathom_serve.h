@@ -49,6 +49,7 @@ struct fm_token_event {
     struct fm_token_prob top[FM_TOP_MAX]; /* likeliest first */
     int position;                         /* of the token in the request's ids and answer */
     bool prompt;                          /* a token of the prompt (echo)                 */
+    bool end;                             /* the end token that the answer stopped at: it has no text */
 };
 
 enum fm_end {
@@ -94,6 +95,10 @@ struct fm_request_options {
  * set and FM_ERR_FAILED returned when the queue is full.  No callback comes after a failure. */
 enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_request_options *o, struct fm_request **out,
                                    bool *busy, struct fm_error *err) FM_MUST_USE;
+/* n of them together: all or none, and one place in the queue for all.  Neighbours in the list with the same prompt compute
+ * it once, where there is a prefix cache.  out[n]. */
+enum fm_status fm_scheduler_submit_all(struct fm_scheduler *s, const struct fm_request_options *o, int n,
+                                       struct fm_request **out, bool *busy, struct fm_error *err) FM_MUST_USE;
 /* Ends it soon, within a tile of the running step. on_end still comes.  Any thread. */
 void fm_request_cancel(struct fm_request *r);
 /* The caller's hold; on_end may still come later. NULL is fine. */

@@ -292,6 +292,44 @@ static void requests_end_as_they_should(void **state)
     fm_engine_close(e);
 }
 
+/* Requests of one prompt that come together: all or none, one place in the queue, and the prompt is computed once. */
+static void company_comes_together(void **state)
+{
+    enum { N = 5 };
+    (void)state;
+    struct fm_engine *e = engine((struct fm_engine_options){.ctx = 512, .chunk = 64, .deterministic = true});
+    struct fm_scheduler *s = scheduler(e, (struct fm_scheduler_options){.slots = N, .queue = 1});
+    struct answer a[N];
+    struct fm_request_options o[N];
+    struct fm_request *r[N] = {0};
+    struct fm_buf want = {0};
+    int32_t ids[400];
+    some_ids(ids, 400, 21);
+    for (int i = 0; i < N; i++) {
+        a[i] = (struct answer){.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+        o[i] = options(ids, 400, 10 + i);
+        o[i].sampling.seed = (uint64_t)i;
+        o[i].arg = &a[i];
+    }
+    o[N - 1].n_ids = 513; /* one that cannot be served: none is */
+    assert_int_equal(fm_scheduler_submit_all(s, o, N, r, NULL, &err), FM_ERR_USAGE);
+    assert_null(r[0]);
+    o[N - 1].n_ids = 400;
+    ok(fm_scheduler_submit_all(s, o, N, r, NULL, &err));
+    for (int i = 0; i < N; i++) {
+        a[i].request = r[i];
+        await(&a[i]);
+        fm_buf_clear(&want);
+        reference(e, ids, 400, 10 + i, (uint64_t)i, &want);
+        assert_string_equal(text_of(&a[i]), want.data ? want.data : "");
+        assert_int_equal(a[i].r.cached_tokens, i ? 384 : 0);
+        forget(&a[i]);
+    }
+    fm_buf_release(&want);
+    fm_scheduler_free(s);
+    fm_engine_close(e);
+}
+
 /* The tree by itself, against a list of every block sequence that was added. */
 static void the_tree_is_bounded(void **state)
 {
@@ -330,7 +368,7 @@ static void every_allocation_may_fail(void **state)
     struct fm_engine *e = engine((struct fm_engine_options){.ctx = 128, .threads = 1});
     int32_t ids[100];
     some_ids(ids, 100, 4);
-    for (long at = 1; at < 60; at++) {
+    for (long at = 1; at < 90; at++) {
         struct fm_scheduler *s = NULL;
         struct fm_scheduler_options o = {.slots = 2};
         struct fm_request_options r = options(ids, 80, 8);
@@ -340,7 +378,22 @@ static void every_allocation_may_fail(void **state)
         enum fm_status st = fm_scheduler_new(e, &o, &s, &err);
         if (!st) st = fm_scheduler_submit(s, &r, &a.request, NULL, &err);
         if (!st) await(&a);
+        struct fm_request_options both[2] = {r, r};
+        struct answer b[2] = {a, a};
+        struct fm_request *of[2] = {0};
+        for (int i = 0; i < 2; i++) both[i].arg = &b[i];
+        for (int i = 0; i < 2; i++)
+            b[i] = (struct answer){.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+        if (!st && fm_scheduler_submit_all(s, both, 2, of, NULL, &err)) {
+            assert_int_equal(err.code, FM_ERR_MEMORY);
+            assert_null(of[0]);
+        }
+        for (int i = 0; i < 2 && of[0]; i++) {
+            b[i].request = of[i];
+            await(&b[i]);
+        }
         fm_mem_fail_at(0);
+        for (int i = 0; i < 2; i++) forget(&b[i]);
         if (st) assert_int_equal(st, FM_ERR_MEMORY);
         if (!st && a.r.end == FM_END_FAILED) assert_int_equal(a.r.error.code, FM_ERR_MEMORY);
         forget(&a);
@@ -364,6 +417,7 @@ int main(void)
         cmocka_unit_test(what_was_computed_is_found_again),
         cmocka_unit_test(probabilities_are_those_of_the_logits),
         cmocka_unit_test(requests_end_as_they_should),
+        cmocka_unit_test(company_comes_together),
         cmocka_unit_test(the_tree_is_bounded),
         cmocka_unit_test(every_allocation_may_fail),
     };

@@ -105,6 +105,8 @@ enum fm_status fm_chat_parser_new(const char *format, bool thinking,
 
 void fm_chat_parser_push(struct fm_chat_parser *c, const char *text, size_t n) { fm_parser_push(&c->p, text, n); }
 
+bool fm_chat_parser_reasons(const struct fm_chat_parser *c) { return fm_parser_reasons(&c->p); }
+
 enum fm_status fm_chat_parser_end(struct fm_chat_parser *c, char **message, size_t *n, const char **warning,
                                   struct fm_error *err)
 {

@@ -11,6 +11,7 @@
 
 static void release(struct fm_request *r)
 {
+    fm_request_drop(r->leader);
     for (int i = 0; i < r->o.n_stop && r->o.stop; i++) fm_free((char *)r->o.stop[i]);
     fm_free((void *)r->o.stop);
     fm_free((char *)r->o.user);
@@ -155,22 +156,24 @@ static int likeliest(const float *logits, int V, int n, struct fm_token_prob *to
     return have;
 }
 
-static void report(struct fm_request *r, const float *logits, int32_t id, int position, bool prompt)
+static void report(struct fm_request *r, const float *logits, struct fm_token_event ev)
 {
     const int V = r->s->e->model.cfg.V;
-    struct fm_token_event ev = {.position = position, .prompt = prompt, .token.id = id};
     if (r->o.top < 0) {
         if (r->o.on_token) r->o.on_token(r->o.arg, &ev);
         return;
     }
     const double lse = fm_row_lse(logits, V);
-    ev.token.logprob = log_prob(logits[id], lse);
+    ev.token.logprob = log_prob(logits[ev.token.id], lse);
     ev.n_top = likeliest(logits, V, r->o.top, ev.top);
     for (int i = 0; i < ev.n_top; i++) ev.top[i].logprob = log_prob(ev.top[i].logprob, lse);
     if (r->o.on_token) r->o.on_token(r->o.arg, &ev);
 }
 
-void fm_request_echo(struct fm_request *r, const float *logits, int at) { report(r, logits, r->ids[at], at, true); }
+void fm_request_echo(struct fm_request *r, const float *logits, int at)
+{
+    report(r, logits, (struct fm_token_event){.token.id = r->ids[at], .position = at, .prompt = true});
+}
 
 /* ---- one token more ---- */
 
@@ -180,11 +183,12 @@ enum fm_end fm_request_advance(struct fm_request *r, const float *logits, struct
     if (!r->made) r->t_first = fm_seconds();
     if (r->n == r->cap) return FM_END_LENGTH; /* max_tokens 0 */
     const int32_t id = fm_sampler_pick(&r->sampler, logits, r->ids, r->n);
-    if (!r->o.ignore_end && fm_engine_is_end(r->s->e, id)) {
+    const bool end = !r->o.ignore_end && fm_engine_is_end(r->s->e, id);
+    report(r, logits, (struct fm_token_event){.token.id = id, .position = r->n, .end = end});
+    if (end) {
         r->made++; /* it was computed, and the services that people know count it */
         return FM_END_STOP;
     }
-    report(r, logits, id, r->n, false);
     if (id < fm_tokenizer_size(t) && fm_stream_token(&r->stream, t, r->ids[r->n - 1], id, &r->before, &r->with, err))
         return FM_END_FAILED;
     r->ids[r->n++] = id;

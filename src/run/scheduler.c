@@ -18,6 +18,12 @@ static int busy_slots(const struct fm_scheduler *s, const char *user)
     return n;
 }
 
+/* Its prompt is being computed by another one, and can soon be found in the cache. */
+static bool waits_for_leader(const struct fm_request *r)
+{
+    return r->leader && r->leader->phase != FM_PHASE_ANSWER && r->leader->phase != FM_PHASE_OVER;
+}
+
 /* The user with the fewest requests under way comes first, then who waits longest.  Called under the lock. */
 static struct fm_request *take_next(struct fm_scheduler *s)
 {
@@ -25,7 +31,7 @@ static struct fm_request *take_next(struct fm_scheduler *s)
     int best_busy = SLOTS_MAX + 1;
     for (struct fm_request **at = &s->first; *at; at = &(*at)->next) {
         const int busy = busy_slots(s, (*at)->o.user);
-        if (busy >= best_busy) continue;
+        if (busy >= best_busy || waits_for_leader(*at)) continue;
         best = at;
         best_busy = busy;
     }
@@ -225,12 +231,9 @@ void fm_scheduler_free(struct fm_scheduler *s)
 
 /* ---- for the callers ---- */
 
-enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_request_options *o, struct fm_request **out,
-                                   bool *busy, struct fm_error *err)
+/* A place in the queue, or why there is none. */
+static enum fm_status take_place(struct fm_scheduler *s, int n, bool *busy, struct fm_error *err)
 {
-    struct fm_request *r;
-    if (busy) *busy = false;
-    FM_TRY(fm_request_new(s, o, &r, err));
     enum fm_status st = FM_OK;
     (void)pthread_mutex_lock(&s->lock);
     const bool full = s->waiting >= s->queue_max, leaving = s->stopping || s->draining;
@@ -239,25 +242,74 @@ enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_reque
     else if (full)
         st = fm_fail(err, FM_ERR_FAILED, "request: the queue: %d requests wait already", s->waiting);
     if (st)
-        s->stats.refused++;
+        s->stats.refused += (uint64_t)n;
     else
-        s->waiting++; /* its place is sure */
+        s->waiting += n; /* their places are sure */
     (void)pthread_mutex_unlock(&s->lock);
-    if (st) {
-        if (busy) *busy = full && !leaving;
-        fm_request_drop(r);
-        return st;
-    }
-    *out = r;
-    if (o->on_accept) o->on_accept(o->arg, r);
+    if (st && busy) *busy = full && !leaving;
+    return st;
+}
+
+static void enqueue(struct fm_scheduler *s, struct fm_request *const *r, int n)
+{
     (void)pthread_mutex_lock(&s->lock);
-    atomic_fetch_add(&r->holds, 1);
-    *(s->last ? &s->last->next : &s->first) = r;
-    s->last = r;
-    s->stats.requests++;
+    for (int i = 0; i < n; i++) {
+        atomic_fetch_add(&r[i]->holds, 1);
+        *(s->last ? &s->last->next : &s->first) = r[i];
+        s->last = r[i];
+        s->stats.requests++;
+    }
     (void)pthread_cond_signal(&s->wake);
     (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* Neighbours with one prompt: the first computes it. */
+static void follow(const struct fm_scheduler *s, struct fm_request *before, struct fm_request *r)
+{
+    const bool same = r->n_prompt == before->n_prompt && !strcmp(r->o.user, before->o.user) &&
+                      !memcmp(r->ids, before->ids, (size_t)r->n_prompt * sizeof *r->ids);
+    if (!s->prefix || !same || r->o.echo || r->n_prompt <= FM_KV_BLOCK) return;
+    r->leader = before->leader ? before->leader : before;
+    atomic_fetch_add(&r->leader->holds, 1);
+}
+
+/* r[n]: room for all of them. */
+static enum fm_status submit(struct fm_scheduler *s, const struct fm_request_options *o, int n, struct fm_request **r,
+                             struct fm_request **out, bool *busy, struct fm_error *err)
+{
+    enum fm_status st = FM_OK;
+    int made = 0;
+    while (made < n && !(st = fm_request_new(s, &o[made], &r[made], err))) {
+        if (made) follow(s, r[made - 1], r[made]);
+        made++;
+    }
+    if (!st) st = take_place(s, n, busy, err);
+    if (st) {
+        while (made) fm_request_drop(r[--made]);
+        return st;
+    }
+    memcpy(out, r, (size_t)n * sizeof(struct fm_request *)); /* what out is in may be gone once they are in the queue */
+    for (int i = 0; i < n; i++)
+        if (o[i].on_accept) o[i].on_accept(o[i].arg, r[i]);
+    enqueue(s, r, n);
     return FM_OK;
+}
+
+enum fm_status fm_scheduler_submit_all(struct fm_scheduler *s, const struct fm_request_options *o, int n,
+                                       struct fm_request **out, bool *busy, struct fm_error *err)
+{
+    struct fm_request *one[1], **r = n == 1 ? one : fm_malloc((size_t)n * sizeof(struct fm_request *));
+    if (busy) *busy = false;
+    if (!r) return fm_fail_memory(err, "requests", (size_t)n * sizeof(struct fm_request *));
+    const enum fm_status st = submit(s, o, n, r, out, busy, err);
+    if (r != one) fm_free(r);
+    return st;
+}
+
+enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_request_options *o, struct fm_request **out,
+                                   bool *busy, struct fm_error *err)
+{
+    return fm_scheduler_submit_all(s, o, 1, out, busy, err);
 }
 
 /* Half of the step or more is his: then the others lose less by doing theirs again than by waiting. */

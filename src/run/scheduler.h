@@ -24,6 +24,7 @@ enum fm_phase {
 struct fm_request {
     struct fm_scheduler *s;
     struct fm_request *next;     /* in the queue                                         */
+    struct fm_request *leader;   /* NULL, or who computes the same prompt first          */
     atomic_int holds;            /* the caller's and the scheduler's                     */
     atomic_bool cancelled;       /* by anybody                                           */
     struct fm_request_options o; /* ids, stop, user: copies                              */

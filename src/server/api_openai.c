@@ -1,4 +1,4 @@
-/* POST chat/completions and completions: OpenAI's shape as DeepSeek's platform uses it (api-and-ux.md §1.2, §1.3, §1.6).
+/* POST chat/completions: OpenAI's shape as DeepSeek's platform uses it (api-and-ux.md §1.2, §1.3, §1.6).
  *
  *   data: {… "delta":{"role":"assistant","content":""}}      one chunk per piece of text
  *   data: {… "delta":{"content":"Hello"}}
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server/reply.h"
+#include "server/openai.h"
 
 /* ---- faults ---- */
 
@@ -34,7 +34,7 @@ void fm_openai_fault(struct fm_web_request *r, const struct fm_fault *f)
     fm_reply_json(r, f->status, &b);
 }
 
-static void fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
+void fm_openai_fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
 {
     const bool sse = p->ask.stream;
     fm_buf_str(&p->out, sse ? "data: {" : "{");
@@ -44,7 +44,7 @@ static void fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
 
 /* ---- shared members ---- */
 
-static void head(struct fm_reply *p, const char *object)
+void fm_openai_head(struct fm_reply *p, const char *object)
 {
     struct fm_buf *b = &p->out;
     fm_buf_str(b, "{\"id\":");
@@ -54,23 +54,44 @@ static void head(struct fm_reply *p, const char *object)
     fm_buf_printf(b, ",\"system_fingerprint\":\"%s\"", p->s->fingerprint);
 }
 
-static void usage(struct fm_reply *p)
+void fm_openai_usage(struct fm_reply *p)
 {
-    const struct fm_request_result *r = &p->result;
+    const struct fm_answer_tokens t = fm_answer_tokens(p->answer);
     fm_buf_printf(&p->out,
                   "\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
                   "\"prompt_cache_hit_tokens\":%d,\"prompt_cache_miss_tokens\":%d,"
                   "\"prompt_tokens_details\":{\"cached_tokens\":%d}",
-                  r->prompt_tokens, r->answer_tokens, r->prompt_tokens + r->answer_tokens, r->cached_tokens,
-                  r->prompt_tokens - r->cached_tokens, r->cached_tokens);
-    if (p->reasoning.len)
-        fm_buf_printf(&p->out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}",
-                      fm_reply_reasoning_tokens(p));
+                  t.prompt, t.answer, t.prompt + t.answer, t.cached, t.prompt - t.cached, t.cached);
+    if (p->ask.thinking || t.reasoning)
+        fm_buf_printf(&p->out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}", t.reasoning);
     fm_buf_char(&p->out, '}');
 }
 
-/* One token's bytes as text, as the client sees them. */
-static void token_text(struct fm_reply *p, int32_t id, struct fm_buf *text)
+void fm_openai_chunk_usage(struct fm_reply *p, bool finish)
+{
+    if (finish && p->last) {
+        fm_buf_char(&p->out, ',');
+        fm_openai_usage(p);
+    } else if (p->ask.include_usage) {
+        fm_buf_str(&p->out, ",\"usage\":null");
+    }
+}
+
+void fm_openai_choices(struct fm_reply *p, void (*put)(struct fm_reply *choice))
+{
+    fm_buf_str(&p->out, ",\"choices\":[");
+    for (int i = 0; i < p->answer->n_shown; i++) {
+        struct fm_reply *c = p->answer->shown[i];
+        if (i) fm_buf_char(&p->out, ',');
+        put(c);
+        if (c == p) continue;
+        fm_buf_add(&p->out, c->out.data, c->out.len);
+        p->failed |= c->failed || c->out.failed;
+    }
+    fm_buf_str(&p->out, "],");
+}
+
+void fm_openai_token_text(struct fm_reply *p, int32_t id, struct fm_buf *text)
 {
     char *s = NULL;
     size_t n = 0;
@@ -93,7 +114,7 @@ static void put_token_text(struct fm_buf *b, const struct fm_buf *text)
 static void chat_token(struct fm_reply *p, const struct fm_token_prob *t)
 {
     struct fm_buf text = {0}, *b = &p->out;
-    token_text(p, t->id, &text);
+    fm_openai_token_text(p, t->id, &text);
     fm_buf_str(b, "\"token\":");
     put_token_text(b, &text);
     fm_buf_printf(b, ",\"logprob\":%.6g,\"bytes\":[", (double)t->logprob);
@@ -131,8 +152,8 @@ static void chat_logprobs(struct fm_reply *p)
 static void chunk_begin(struct fm_reply *p)
 {
     fm_buf_str(&p->out, "data: ");
-    head(p, "chat.completion.chunk");
-    fm_buf_str(&p->out, ",\"choices\":[{\"index\":0,\"delta\":{");
+    fm_openai_head(p, "chat.completion.chunk");
+    fm_buf_printf(&p->out, ",\"choices\":[{\"index\":%d,\"delta\":{", p->index);
 }
 
 static void chunk_end(struct fm_reply *p, const char *finish)
@@ -142,12 +163,7 @@ static void chunk_end(struct fm_reply *p, const char *finish)
     fm_buf_str(&p->out, ",\"finish_reason\":");
     finish ? fm_put_str(&p->out, finish) : fm_buf_str(&p->out, "null");
     fm_buf_str(&p->out, "}]");
-    if (finish) {
-        fm_buf_char(&p->out, ',');
-        usage(p);
-    } else if (p->ask.include_usage) {
-        fm_buf_str(&p->out, ",\"usage\":null");
-    }
+    fm_openai_chunk_usage(p, finish);
     fm_buf_str(&p->out, "}\n\n");
 }
 
@@ -206,17 +222,16 @@ static void chat_end(struct fm_reply *p)
     chunk_begin(p);
     chat_text(p, false, "", 0);
     chunk_end(p, fm_reply_finish(p));
-    fm_buf_str(&p->out, "data: [DONE]\n\n");
+    if (p->last) fm_buf_str(&p->out, "data: [DONE]\n\n");
 }
 
 /* ---- chat: whole ---- */
 
-static void chat_whole(struct fm_reply *p)
+static void chat_choice(struct fm_reply *p)
 {
     struct fm_buf *b = &p->out;
     int i = 0;
-    head(p, "chat.completion");
-    fm_buf_str(b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"refusal\":null,\"content\":");
+    fm_buf_printf(b, "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"refusal\":null,\"content\":", p->index);
     fm_put_buf(b, &p->content);
     if (p->ask.thinking || p->reasoning.len) {
         fm_buf_str(b, ",\"reasoning_content\":");
@@ -232,9 +247,15 @@ static void chat_whole(struct fm_reply *p)
     }
     fm_buf_str(b, p->calls ? "]}," : "},");
     chat_logprobs(p);
-    fm_buf_printf(b, ",\"finish_reason\":\"%s\"}],", fm_reply_finish(p));
-    usage(p);
-    fm_buf_char(b, '}');
+    fm_buf_printf(b, ",\"finish_reason\":\"%s\"}", fm_reply_finish(p));
+}
+
+static void chat_whole(struct fm_reply *p)
+{
+    fm_openai_head(p, "chat.completion");
+    fm_openai_choices(p, chat_choice);
+    fm_openai_usage(p);
+    fm_buf_char(&p->out, '}');
 }
 
 static const struct fm_dialect chat = {.type = "text/event-stream; charset=utf-8",
@@ -244,7 +265,7 @@ static const struct fm_dialect chat = {.type = "text/event-stream; charset=utf-8
                                        .end = chat_end,
                                        .whole = chat_whole,
                                        .fault = fm_openai_fault,
-                                       .fault_in_stream = fault_in_stream,
+                                       .fault_in_stream = fm_openai_fault_in_stream,
                                        .chat = true};
 
 /* ---- chat: the request ---- */
@@ -270,12 +291,9 @@ static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
 static bool check_unsupported(struct fm_ask *a)
 {
     const struct fm_py *format = fm_py_get(a->body, "response_format"), *type = fm_py_get(format, "type");
-    int n = 1;
     if (type && type->kind == FM_PY_STRING && !fm_span_is(type->text, "text"))
         return fm_fault_set(&a->fault, 400, "response_format", "response_format: only \"text\" is supported");
-    if (!fm_ask_tool_choice(a)) return false;
-    if (!fm_ask_int(a, "n", 1, 128, &n)) return false;
-    return n == 1 || fm_fault_set(&a->fault, 400, "n", "n: only one choice per request is supported");
+    return fm_ask_tool_choice(a);
 }
 
 /* Everything of a message but what our encoders would not understand. */
@@ -338,136 +356,9 @@ void fm_api_chat(struct fm_server *s, struct fm_web_request *r)
     struct fm_ask a = {0};
     if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && fm_ask_int(&a, "max_tokens", 1, 1 << 30, &a.max_tokens) &&
         fm_ask_int(&a, "max_completion_tokens", 1, 1 << 30, &a.max_tokens) && check_unsupported(&a) &&
-        read_logprobs(&a) && read_thinking(&a, s) && encode(&a, s)) {
+        fm_ask_choices(&a, false) && read_logprobs(&a) && read_thinking(&a, s) && encode(&a, s)) {
         fm_reply_start(s, r, &chat, &a, "chatcmpl-");
         return;
-    }
-    fm_openai_fault(r, &a.fault);
-    fm_ask_release(&a);
-}
-
-/* ---- completions ---- */
-
-static void text_logprobs(struct fm_reply *p)
-{
-    struct fm_buf *b = &p->out, text = {0};
-    const int from = p->n_sent;
-    if (p->ask.top < 0) {
-        fm_buf_str(b, "\"logprobs\":null");
-        return;
-    }
-    fm_buf_str(b, "\"logprobs\":{\"tokens\":[");
-    for (int i = from; i < p->n_tokens; i++) {
-        token_text(p, p->tokens[i].ev.token.id, &text);
-        if (i > from) fm_buf_char(b, ',');
-        put_token_text(b, &text);
-    }
-    fm_buf_str(b, "],\"token_logprobs\":[");
-    for (int i = from; i < p->n_tokens; i++) {
-        const double l = (double)p->tokens[i].ev.token.logprob;
-        fm_buf_str(b, i > from ? "," : "");
-        l == l ? fm_buf_printf(b, "%.6g", l) : fm_buf_str(b, "null"); /* the first token of all */
-    }
-    fm_buf_str(b, "],\"text_offset\":[");
-    for (int i = from; i < p->n_tokens; i++) fm_buf_printf(b, "%s%zu", i > from ? "," : "", p->tokens[i].text_offset);
-    fm_buf_str(b, "],\"top_logprobs\":[");
-    for (int i = from; i < p->n_tokens; i++) {
-        fm_buf_str(b, i > from ? "," : "");
-        if (p->tokens[i].ev.token.logprob != p->tokens[i].ev.token.logprob) {
-            fm_buf_str(b, "null");
-            continue;
-        }
-        fm_buf_char(b, '{');
-        for (int k = 0; k < p->tokens[i].ev.n_top; k++) {
-            token_text(p, p->tokens[i].ev.top[k].id, &text);
-            if (k) fm_buf_char(b, ',');
-            put_token_text(b, &text);
-            fm_buf_printf(b, ":%.6g", (double)p->tokens[i].ev.top[k].logprob);
-        }
-        fm_buf_char(b, '}');
-    }
-    fm_buf_str(b, "]}");
-    p->n_sent = p->n_tokens;
-    fm_buf_release(&text);
-}
-
-static void text_choice(struct fm_reply *p, const char *text, size_t n, const char *finish)
-{
-    fm_buf_str(&p->out, ",\"choices\":[{\"text\":");
-    fm_put_text(&p->out, text, n);
-    fm_buf_str(&p->out, ",\"index\":0,");
-    text_logprobs(p);
-    fm_buf_str(&p->out, ",\"finish_reason\":");
-    finish ? fm_put_str(&p->out, finish) : fm_buf_str(&p->out, "null");
-    fm_buf_str(&p->out, "}]");
-}
-
-static void text_chunk(struct fm_reply *p, const char *text, size_t n, const char *finish)
-{
-    fm_buf_str(&p->out, "data: ");
-    head(p, "text_completion");
-    text_choice(p, text, n, finish);
-    if (finish) {
-        fm_buf_char(&p->out, ',');
-        usage(p);
-    } else if (p->ask.include_usage) {
-        fm_buf_str(&p->out, ",\"usage\":null");
-    }
-    fm_buf_str(&p->out, "}\n\n");
-}
-
-static void text_begin(struct fm_reply *p) { (void)p; }
-
-static void text_piece(struct fm_reply *p, bool reasoning, const char *text, size_t n)
-{
-    (void)reasoning;
-    text_chunk(p, text, n, NULL);
-}
-
-static void text_end(struct fm_reply *p)
-{
-    text_chunk(p, "", 0, fm_reply_finish(p));
-    fm_buf_str(&p->out, "data: [DONE]\n\n");
-}
-
-static void text_whole(struct fm_reply *p)
-{
-    head(p, "text_completion");
-    text_choice(p, p->content.data ? p->content.data : "", p->content.len, fm_reply_finish(p));
-    fm_buf_char(&p->out, ',');
-    usage(p);
-    fm_buf_char(&p->out, '}');
-}
-
-static const struct fm_dialect text = {.type = "text/event-stream; charset=utf-8",
-                                       .ping = ": keep-alive\n\n",
-                                       .begin = text_begin,
-                                       .piece = text_piece,
-                                       .end = text_end,
-                                       .whole = text_whole,
-                                       .fault = fm_openai_fault,
-                                       .fault_in_stream = fault_in_stream};
-
-void fm_api_completions(struct fm_server *s, struct fm_web_request *r)
-{
-    struct fm_ask a = {0};
-    const char *suffix = NULL;
-    int n = 1, best_of = 1;
-    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && fm_ask_int(&a, "n", 1, 128, &n) &&
-        fm_ask_int(&a, "best_of", 1, 128, &best_of)) {
-        a.max_tokens = 16; /* OpenAI's default */
-        if (fm_ask_int(&a, "max_tokens", 0, 1 << 30, &a.max_tokens) &&
-            fm_ask_int(&a, "logprobs", 0, FM_TOP_MAX, &a.top) && fm_ask_bool(&a, "echo", &a.echo) &&
-            fm_ask_text(&a, "suffix", &suffix)) {
-            if (n > 1 || best_of > 1)
-                (void)fm_fault_set(&a.fault, 400, "n", "n, best_of: only one choice per request is supported");
-            else if (suffix && *suffix)
-                (void)fm_fault_set(&a.fault, 400, "suffix", "suffix: this server cannot fill in the middle yet");
-            else if (fm_ask_ids(&a, s, fm_py_get(a.body, "prompt"), "prompt")) {
-                fm_reply_start(s, r, &text, &a, "cmpl-");
-                return;
-            }
-        }
     }
     fm_openai_fault(r, &a.fault);
     fm_ask_release(&a);

@@ -29,8 +29,7 @@ static void put_usage(struct fm_reply *p, struct fm_buf *b)
         b,
         ",\"usage\":{\"input_tokens\":%d,\"input_tokens_details\":{\"cached_tokens\":%d,\"cache_write_tokens\":0},"
         "\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%d}",
-        r->prompt_tokens, r->cached_tokens, r->answer_tokens, fm_reply_reasoning_tokens(p),
-        r->prompt_tokens + r->answer_tokens);
+        r->prompt_tokens, r->cached_tokens, r->answer_tokens, p->n_reasoning, r->prompt_tokens + r->answer_tokens);
 }
 
 /* "key":the request's own value, or what stands for none */

@@ -52,9 +52,11 @@ bool fm_fault_of(struct fm_fault *f, const struct fm_error *err)
 void fm_ask_release(struct fm_ask *a)
 {
     fm_text_free(a->ids);
+    fm_free(a->ends);
     fm_free(a->bias);
     fm_py_release(&a->doc);
     a->ids = NULL;
+    a->ends = NULL;
     a->bias = NULL;
 }
 
@@ -287,27 +289,92 @@ bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, 
     return fm_fault_of(&a->fault, &err);
 }
 
-static bool ids_of_numbers(struct fm_ask *a, const struct fm_py *list, const char *key)
+static bool short_of_memory(struct fm_ask *a) { return fm_fault_set(&a->fault, 503, NULL, "memory is short"); }
+
+/* Room for n ids more. */
+static bool more_ids(struct fm_ask *a, size_t n)
 {
-    if (!(a->ids = fm_malloc(list->n * sizeof *a->ids))) return fm_fault_set(&a->fault, 503, NULL, "memory is short");
+    int32_t *more = fm_realloc(a->ids, (a->n_ids + n + 1) * sizeof *a->ids);
+    if (more) a->ids = more;
+    return more || short_of_memory(a);
+}
+
+static bool add_numbers(struct fm_ask *a, const struct fm_py *list, const char *key)
+{
+    if (!more_ids(a, list->n)) return false;
     for (const struct fm_py *p = list->first; p; p = p->next) {
-        char text[16];
+        char text[16], *end;
         if (p->kind != FM_PY_NUMBER || p->text.n >= sizeof text)
             return fm_fault_set(&a->fault, 400, key, "%s holds something that is no token id", key);
         (void)snprintf(text, sizeof text, "%.*s", (int)p->text.n, p->text.s);
-        a->ids[a->n_ids++] = (int32_t)strtol(text, NULL, 10);
+        const long id = strtol(text, &end, 10);
+        if (*end || id < 0 || id > INT32_MAX)
+            return fm_fault_set(&a->fault, 400, key, "%s: %s is no token id", key, text);
+        a->ids[a->n_ids++] = (int32_t)id;
+    }
+    return true;
+}
+
+static bool add_text(struct fm_ask *a, const struct fm_server *s, struct fm_span text)
+{
+    struct fm_error err;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    const unsigned flags = FM_TEXT_SPECIAL | (fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0);
+    if (fm_text_encode(s->tok, text.s, text.n, flags, &ids, &n, &err)) return fm_fault_of(&a->fault, &err);
+    const bool ok = more_ids(a, n);
+    if (ok) memcpy(a->ids + a->n_ids, ids, n * sizeof *ids);
+    if (ok) a->n_ids += n;
+    fm_text_free(ids);
+    return ok;
+}
+
+static bool is_ids(const struct fm_py *v) { return v->kind == FM_PY_ARRAY && v->n && v->first->kind == FM_PY_NUMBER; }
+
+static bool add_prompt(struct fm_ask *a, const struct fm_server *s, const struct fm_py *v, const char *key)
+{
+    if (v->kind == FM_PY_STRING) return add_text(a, s, v->text);
+    if (is_ids(v)) return add_numbers(a, v, key);
+    return fm_fault_set(&a->fault, 400, key, "%s holds something that is neither a text nor a list of token ids", key);
+}
+
+bool fm_ask_prompts(struct fm_ask *a, const struct fm_server *s, const struct fm_py *v, const char *key, int max)
+{
+    const bool many = v && v->kind == FM_PY_ARRAY && v->n && !is_ids(v);
+    if (!v || (v->kind != FM_PY_STRING && v->kind != FM_PY_ARRAY) || (v->kind == FM_PY_ARRAY && !v->n))
+        return fm_fault_set(&a->fault, 400, key, "%s is neither a text, nor a list of token ids, nor a list of those",
+                            key);
+    a->n_prompts = many ? (int)v->n : 1;
+    if (many && v->n > (size_t)max)
+        return fm_fault_set(&a->fault, 400, key, "%s has %zu entries: at most %d", key, (size_t)v->n, max);
+    if (!(a->ends = fm_calloc((size_t)a->n_prompts, sizeof *a->ends))) return short_of_memory(a);
+    int i = 0;
+    for (const struct fm_py *p = many ? v->first : v; p; p = many ? p->next : NULL) {
+        if (!add_prompt(a, s, p, key)) return false;
+        a->ends[i++] = a->n_ids;
+        if (a->ends[i - 1] == (i > 1 ? a->ends[i - 2] : 0))
+            return fm_fault_set(&a->fault, 400, key, "%s: entry %d has no tokens", key, i - 1);
     }
     return true;
 }
 
 bool fm_ask_ids(struct fm_ask *a, const struct fm_server *s, const struct fm_py *v, const char *key)
 {
-    struct fm_error err;
-    if (v && v->kind == FM_PY_ARRAY && v->n == 1 && v->first->kind != FM_PY_NUMBER) v = v->first;
-    if (v && v->kind == FM_PY_ARRAY && v->n && v->first->kind == FM_PY_NUMBER) return ids_of_numbers(a, v, key);
-    if (!v || v->kind != FM_PY_STRING)
-        return fm_fault_set(&a->fault, 400, key, "%s is neither one text nor one list of token ids", key);
-    const unsigned flags = FM_TEXT_SPECIAL | (fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0);
-    if (!fm_text_encode(s->tok, v->text.s, v->text.n, flags, &a->ids, &a->n_ids, &err)) return true;
-    return fm_fault_of(&a->fault, &err);
+    return fm_ask_prompts(a, s, v, key, 1);
+}
+
+bool fm_ask_choices(struct fm_ask *a, bool with_best_of)
+{
+    const int prompts = a->n_prompts ? a->n_prompts : 1, most = FM_CHOICES_MAX / prompts;
+    a->n = 1;
+    if (!fm_ask_int(a, "n", 1, FM_CHOICES_MAX, &a->n)) return false;
+    a->best_of = a->n;
+    if (with_best_of && !fm_ask_int(a, "best_of", 1, FM_CHOICES_MAX, &a->best_of)) return false;
+    if (a->best_of < a->n) return fm_fault_set(&a->fault, 400, "best_of", "best_of is less than n");
+    if (a->best_of > a->n && a->stream)
+        return fm_fault_set(&a->fault, 400, "best_of",
+                            "best_of above n cannot be streamed: which is best shows at the end");
+    if (a->best_of <= most) return true;
+    return fm_fault_set(&a->fault, 400, a->best_of > a->n ? "best_of" : "n",
+                        "%d choices for each of %d prompts: at most %d in all", a->best_of, prompts, FM_CHOICES_MAX);
 }

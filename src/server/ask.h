@@ -22,7 +22,7 @@ bool fm_fault_set(struct fm_fault *f, int status, const char *param, const char 
 /* The status of an engine's failure: 400 for usage and input, 503 for memory, 500 else. */
 bool fm_fault_of(struct fm_fault *f, const struct fm_error *err);
 
-enum { FM_STOPS_MAX = 16 };
+enum { FM_STOPS_MAX = 16, FM_CHOICES_MAX = 128 };
 
 struct fm_ask {
     struct fm_py_doc doc; /* owns every text below */
@@ -32,8 +32,11 @@ struct fm_ask {
     bool stream, include_usage;
     bool thinking; /* of a chat: reason first */
     const char *effort;
-    int32_t *ids; /* fm_text_free */
+    int32_t *ids; /* of the prompt: fm_text_free */
     size_t n_ids;
+    size_t *ends; /* NULL: one prompt; else ids holds n_prompts of them, each from the end of the one before */
+    int n_prompts;
+    int n, best_of; /* choices of a prompt that go out, and that are made; 0: 1 */
     struct fm_sampling sampling;
     struct fm_bias *bias; /* sampling's */
     int max_tokens;       /* −1: all that fits */
@@ -71,5 +74,9 @@ bool fm_ask_stops(struct fm_ask *a, const char *key);
 /* The prompt of messages[n] in chat-encode's shape. */
 bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n);
 bool fm_ask_ids(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompt, const char *key);
+/* The same, or a list of up to max texts or lists of ids: sets n_prompts and ends. */
+bool fm_ask_prompts(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompts, const char *key, int max);
+/* n, and best_of where the route has it: 1 … FM_CHOICES_MAX for all prompts together. */
+bool fm_ask_choices(struct fm_ask *a, bool with_best_of);
 
 #endif

@@ -1,4 +1,4 @@
-/* See reply.h.  Two holders: the scheduler until on_end, and fm_reply_start until it is done; the later one frees. */
+/* See reply.h.  Once its requests are in the queue an answer belongs to the scheduler's thread; the last on_end frees it. */
 #include "server/reply.h"
 
 #include <math.h>
@@ -8,19 +8,25 @@
 
 #include "base/mem.h"
 
-static void reply_free(struct fm_reply *p)
+static void answer_free(struct fm_answer *a)
 {
-    fm_request_free(p->request);
-    fm_chat_parser_free(p->parser);
-    fm_ask_release(&p->ask);
-    fm_py_release(&p->message);
-    fm_buf_release(&p->out);
-    fm_buf_release(&p->reasoning);
-    fm_buf_release(&p->content);
-    fm_buf_release(&p->items);
-    fm_free(p->tokens);
-    fm_web_drop(p->r);
-    fm_free(p);
+    struct fm_web_request *r = a->all[0].r;
+    for (int i = 0; i < a->n; i++) {
+        struct fm_reply *p = &a->all[i];
+        fm_request_free(a->requests[i]);
+        fm_chat_parser_free(p->parser);
+        fm_py_release(&p->message);
+        fm_buf_release(&p->out);
+        fm_buf_release(&p->reasoning);
+        fm_buf_release(&p->content);
+        fm_buf_release(&p->items);
+        fm_free(p->tokens);
+    }
+    fm_ask_release(&a->ask);
+    fm_free(a->requests);
+    fm_free(a->shown);
+    fm_free(a);
+    fm_web_drop(r);
 }
 
 void fm_reply_flush(struct fm_reply *p)
@@ -38,12 +44,6 @@ const char *fm_reply_finish(const struct fm_reply *p)
     return p->calls ? "tool_calls" : "stop";
 }
 
-int fm_reply_reasoning_tokens(const struct fm_reply *p)
-{
-    const size_t all = p->reasoning.len + p->content.len;
-    return all ? (int)((double)p->reasoning.len / (double)all * p->result.answer_tokens) : 0;
-}
-
 struct fm_span fm_reply_call_part(const struct fm_py *call, const char *key)
 {
     const struct fm_py *v = fm_py_get(fm_py_get(call, "function"), key);
@@ -57,11 +57,19 @@ void fm_reply_call_id(const struct fm_reply *p, int i, char *dst, size_t n)
 
 /* ---- from the scheduler's thread ---- */
 
+static size_t count_chars(const char *s, size_t n)
+{
+    size_t chars = 0;
+    for (size_t i = 0; i < n; i++) chars += ((unsigned char)s[i] & 0xC0) != 0x80;
+    return chars;
+}
+
 static void piece(void *arg, bool reasoning, const char *text, size_t n)
 {
     struct fm_reply *p = arg;
     fm_buf_add(reasoning ? &p->reasoning : &p->content, text, n);
-    if (!p->ask.stream || !n) return;
+    if (!reasoning) p->chars += count_chars(text, n);
+    if (!p->ask.stream || !n || p->answer->faulted) return;
     p->dialect->piece(p, reasoning, text, n);
     fm_reply_flush(p);
 }
@@ -93,12 +101,14 @@ static void note_token(struct fm_reply *p, const struct fm_token_event *ev, size
 static void on_token(void *arg, const struct fm_token_event *ev)
 {
     struct fm_reply *p = arg;
-    if (p->ask.top < 0) return;
-    note_token(p, ev, ev->prompt ? p->prompt_offset : p->content.len);
+    if (!ev->prompt) p->logprob += (double)ev->token.logprob;
+    p->n_reasoning += !ev->end && p->parser && fm_chat_parser_reasons(p->parser);
+    if (p->ask.top < 0 || (ev->end && p->dialect->chat)) return;
+    note_token(p, ev, ev->prompt ? p->prompt_chars : p->chars);
     char *text = NULL;
     size_t n = 0;
     if (!ev->prompt || fm_text_decode(p->s->tok, &ev->token.id, 1, &text, &n, NULL)) return;
-    p->prompt_offset += n;
+    p->prompt_chars += count_chars(text, n);
     fm_text_free(text);
 }
 
@@ -110,7 +120,11 @@ static void echo_prompt(struct fm_reply *p)
     size_t n = 0;
     if (p->ask.top >= 0) on_token(p, &first);
     if (fm_text_decode(p->s->tok, p->ask.ids, p->ask.n_ids, &text, &n, NULL)) return;
-    piece(p, false, text, n);
+    struct fm_buf valid = {0}; /* ids may be cut anywhere */
+    fm_buf_valid(&valid, text, n);
+    p->failed |= valid.failed;
+    piece(p, false, valid.len ? valid.data : "", valid.len);
+    fm_buf_release(&valid);
     fm_text_free(text);
 }
 
@@ -159,29 +173,74 @@ static void write_whole(struct fm_reply *p)
     }
 }
 
+struct fm_answer_tokens fm_answer_tokens(const struct fm_answer *a)
+{
+    struct fm_answer_tokens t = {0};
+    for (int i = 0; i < a->n; i++) {
+        const struct fm_request_result *r = &a->all[i].result;
+        const bool first = !i || a->all[i].prompt != a->all[i - 1].prompt;
+        t.prompt += first ? r->prompt_tokens : 0;
+        t.cached += first ? r->cached_tokens : 0;
+        t.answer += r->answer_tokens;
+        t.reasoning += a->all[i].n_reasoning;
+    }
+    return t;
+}
+
+/* OpenAI's best: the highest probability per token. */
+static bool is_better(const struct fm_reply *x, const struct fm_reply *y)
+{
+    const int nx = x->result.answer_tokens, ny = y->result.answer_tokens;
+    return nx && ny && x->logprob / nx > y->logprob / ny;
+}
+
+/* Of each prompt's choices the best ones, in order; all of them as they are where none is left out. */
+static void choose(struct fm_answer *a)
+{
+    const int made = a->ask.best_of, out = a->ask.n;
+    for (int first = 0; first < a->n; first += made) {
+        struct fm_reply **shown = a->shown + first / made * out;
+        int have = 0;
+        for (int i = first; i < first + made; i++) {
+            int at = have < out ? have++ : out;
+            for (; made > out && at > 0 && is_better(&a->all[i], shown[at - 1]); at--)
+                if (at < out) shown[at] = shown[at - 1];
+            if (at < out) shown[at] = &a->all[i];
+        }
+    }
+    for (int i = 0; i < a->n_shown; i++) a->shown[i]->index = i;
+}
+
 static void on_end(void *arg, const struct fm_request_result *result)
 {
     struct fm_reply *p = arg;
+    struct fm_answer *a = p->answer;
     struct fm_fault fault = {0};
     p->result = *result;
-    fm_web_note_tokens(p->r, result->prompt_tokens, result->cached_tokens, result->answer_tokens);
-    fm_web_on_close(p->r, NULL, NULL);
+    p->last = --a->left == 0;
+    if (p->last) {
+        const struct fm_answer_tokens t = fm_answer_tokens(a);
+        fm_web_note_tokens(p->r, t.prompt, t.cached, t.answer);
+        fm_web_on_close(p->r, NULL, NULL);
+    }
     if (result->end == FM_END_FAILED)
         (void)fm_fault_of(&fault, &result->error);
     else if (result->end == FM_END_SHUTDOWN)
         (void)fm_fault_set(&fault, 503, NULL, "the server is shutting down");
     else
         end_message(p);
-    if (fault.status) {
+    if (fault.status && !a->faulted) {
+        a->faulted = true;
         write_fault(p, &fault);
-    } else if (p->ask.stream) {
+    } else if (!a->faulted && p->ask.stream) {
         p->dialect->end(p);
         fm_reply_flush(p);
-        fm_web_end(p->r);
-    } else {
-        write_whole(p);
+        if (p->last) fm_web_end(p->r);
+    } else if (!a->faulted && p->last) {
+        choose(a);
+        write_whole(a->shown[0]);
     }
-    reply_free(p);
+    if (p->last) answer_free(a);
 }
 
 /* ---- start ---- */
@@ -200,31 +259,41 @@ static bool ends_in_thought(const struct fm_server *s, const struct fm_ask *a)
     return opened;
 }
 
-static void client_left(void *arg) { fm_request_cancel(arg); }
-
-static void refuse(struct fm_reply *p, const struct fm_fault *f, bool busy)
+static void client_left(void *arg)
 {
-    if (busy) fm_web_set_header(p->r, "Retry-After", "1");
-    p->dialect->fault(p->r, f);
-    reply_free(p);
+    const struct fm_answer *a = arg;
+    for (int i = 0; i < a->n; i++) fm_request_cancel(a->requests[i]);
 }
 
+static void refuse(struct fm_answer *a, const struct fm_fault *f, bool busy)
+{
+    if (busy) fm_web_set_header(a->all[0].r, "Retry-After", "1");
+    a->all[0].dialect->fault(a->all[0].r, f);
+    answer_free(a);
+}
+
+/* For each choice in turn; no other callback comes before the last one's. */
 static void on_accept(void *arg, struct fm_request *request)
 {
     struct fm_reply *p = arg;
-    fm_web_note_tokens(p->r, (int)p->ask.n_ids, 0, 0);
+    struct fm_answer *a = p->answer;
+    (void)request;
+    if (p == a->all) {
+        fm_web_note_tokens(p->r, (int)a->ask.n_ids, 0, 0);
+        if (p->ask.stream) fm_web_begin(p->r, 200, p->dialect->type, p->dialect->ping);
+    }
     if (p->ask.stream) {
-        fm_web_begin(p->r, 200, p->dialect->type, p->dialect->ping);
         p->dialect->begin(p);
         fm_reply_flush(p);
     }
     if (p->ask.echo) echo_prompt(p);
-    fm_web_on_close(p->r, client_left, request);
+    if (p == a->all + a->n - 1) fm_web_on_close(p->r, client_left, a);
 }
 
 static struct fm_request_options request_options(struct fm_reply *p)
 {
     const struct fm_ask *a = &p->ask;
+    const bool ranked = a->best_of > a->n;
     return (struct fm_request_options){.ids = a->ids,
                                        .n_ids = (int)a->n_ids,
                                        .sampling = a->sampling,
@@ -232,7 +301,7 @@ static struct fm_request_options request_options(struct fm_reply *p)
                                        .stop = a->stop,
                                        .n_stop = a->n_stop,
                                        .ignore_end = a->ignore_end,
-                                       .top = a->top,
+                                       .top = a->top < 0 && ranked ? 0 : a->top,
                                        .echo = a->echo && a->top >= 0,
                                        .user = a->user,
                                        .seconds_max = p->s->o->seconds_max,
@@ -243,36 +312,80 @@ static struct fm_request_options request_options(struct fm_reply *p)
                                        .arg = p};
 }
 
+/* Choice k of a prompt is what seed + k alone would say. */
+static void choice_init(struct fm_answer *a, int i, struct fm_server *s, struct fm_web_request *r,
+                        const struct fm_dialect *d, const char *id_prefix)
+{
+    struct fm_reply *p = &a->all[i];
+    *p = (struct fm_reply){
+        .answer = a, .s = s, .r = r, .dialect = d, .ask = a->ask, .index = i, .prompt = i / a->ask.best_of};
+    const size_t from = p->prompt && a->ask.ends ? a->ask.ends[p->prompt - 1] : 0;
+    p->ask.n_ids = (a->ask.ends ? a->ask.ends[p->prompt] : a->ask.n_ids) - from;
+    p->ask.ids = a->ask.ids + from;
+    p->ask.ends = NULL;
+    p->ask.sampling.seed += (uint64_t)(i % a->ask.best_of);
+    p->created = (long long)time(NULL);
+    (void)snprintf(p->id, sizeof p->id, "%s%s", id_prefix, fm_web_id(r));
+}
+
+/* Room for the choices, or NULL. */
+static struct fm_answer *answer_new(const struct fm_ask *ask)
+{
+    const int prompts = ask->n_prompts ? ask->n_prompts : 1, best_of = ask->best_of ? ask->best_of : 1;
+    const size_t n = (size_t)(prompts * best_of);
+    struct fm_answer *a = fm_calloc(1, sizeof *a + n * sizeof *a->all);
+    if (!a) return NULL;
+    a->ask = *ask;
+    a->ask.n = ask->n ? ask->n : 1;
+    a->ask.best_of = best_of;
+    a->n = a->left = (int)n;
+    a->n_shown = prompts * a->ask.n;
+    a->requests = fm_calloc(n, sizeof(struct fm_request *));
+    a->shown = fm_calloc(n, sizeof(struct fm_reply *));
+    if (a->requests && a->shown) return a;
+    fm_free(a->requests);
+    fm_free(a->shown);
+    fm_free(a);
+    return NULL;
+}
+
+/* All the choices' requests, or none. */
+static bool submit(struct fm_answer *a, struct fm_server *s, struct fm_fault *fault, bool *busy)
+{
+    struct fm_error err;
+    struct fm_request_options one[1], *o = a->n == 1 ? one : fm_calloc((size_t)a->n, sizeof *o);
+    if (!o) return fm_fault_set(fault, 503, NULL, "memory is short");
+    for (int i = 0; i < a->n; i++) o[i] = request_options(&a->all[i]);
+    const bool ok = !fm_scheduler_submit_all(s->scheduler, o, a->n, a->requests, busy, &err);
+    if (o != one) fm_free(o);
+    return ok || fm_fault_of(fault, &err);
+}
+
 void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct fm_dialect *d, struct fm_ask *ask,
                     const char *id_prefix)
 {
     struct fm_error err;
     struct fm_fault fault = {0};
     bool busy = false;
-    struct fm_reply *p = fm_calloc(1, sizeof *p);
-    if (!p) {
+    struct fm_answer *a = answer_new(ask);
+    if (!a) {
         (void)fm_fault_set(&fault, 503, NULL, "memory is short");
         d->fault(r, &fault);
         fm_ask_release(ask);
         return;
     }
-    p->s = s;
-    p->r = r;
-    p->dialect = d;
-    p->ask = *ask;
-    p->created = (long long)time(NULL);
-    (void)snprintf(p->id, sizeof p->id, "%s%s", id_prefix, fm_web_id(r));
+    for (int i = 0; i < a->n; i++) choice_init(a, i, s, r, d, id_prefix);
     fm_web_hold(r);
-    if (d->chat && fm_chat_parser_new(s->format, ends_in_thought(s, &p->ask), piece, p, &p->parser, &err)) {
+    for (int i = 0; d->chat && i < a->n; i++) {
+        struct fm_reply *p = &a->all[i];
+        if (!fm_chat_parser_new(s->format, ends_in_thought(s, &p->ask), piece, p, &p->parser, &err)) continue;
         (void)fm_fault_of(&fault, &err);
-        refuse(p, &fault, false);
+        refuse(a, &fault, false);
         return;
     }
-    const struct fm_request_options o = request_options(p);
     fm_web_begin_late(r, "application/json");
-    if (fm_scheduler_submit(s->scheduler, &o, &p->request, &busy, &err)) {
-        (void)fm_fault_of(&fault, &err);
+    if (!submit(a, s, &fault, &busy)) {
         if (busy) fault.status = 429;
-        refuse(p, &fault, busy);
+        refuse(a, &fault, busy);
     }
 }

@@ -1,4 +1,5 @@
-/* One answer on its way: what the scheduler says becomes what a dialect says.
+/* An answer on its way: what the scheduler says becomes what a dialect says.  It has one choice, or several, each a request
+ * of its own to the scheduler; the dialects' functions see one of them at a time.
  *
  *   on_text ─► chat parser ─► reasoning | content ─► dialect.piece ─► http
  *   on_end  ─► tool calls, usage                  ─► dialect.calls, dialect.end
@@ -17,7 +18,7 @@ struct fm_dialect {
     void (*begin)(struct fm_reply *p);                                             /* streamed: first events  */
     void (*piece)(struct fm_reply *p, bool reasoning, const char *text, size_t n); /* streamed                */
     void (*end)(struct fm_reply *p);   /* streamed: the rest, tool calls included                              */
-    void (*whole)(struct fm_reply *p); /* the answer in one piece, into out                                    */
+    void (*whole)(struct fm_reply *p); /* the answer in one piece, into out; p: the first choice that goes out */
     void (*fault)(struct fm_web_request *r, const struct fm_fault *f);
     void (*fault_in_stream)(struct fm_reply *p, const struct fm_fault *f);
     bool chat; /* the text is an assistant's turn: take it apart */
@@ -26,16 +27,21 @@ struct fm_dialect {
 /* A token's probabilities, kept where the client asked for them. */
 struct fm_said_token {
     struct fm_token_event ev;
-    size_t text_offset;
+    size_t text_offset; /* characters in front of it */
 };
 
+/* One choice. */
 struct fm_reply {
+    struct fm_answer *answer;
     struct fm_server *s;
     struct fm_web_request *r;
     const struct fm_dialect *dialect;
-    struct fm_request *request;
     struct fm_chat_parser *parser; /* NULL: plain text */
-    struct fm_ask ask;
+    struct fm_ask ask;             /* a view of the answer's: ids are those of this choice's prompt, ends is NULL */
+    int index, prompt;             /* as the client sees it; which of the prompts */
+    bool last;                     /* once this one has ended, all have            */
+    double logprob;                /* sum over the answer's tokens                 */
+    int n_reasoning;               /* tokens that came while the parser saw reasoning, the closing mark included */
     char id[48];
     long long created;
     int state;                        /* the dialect's own … */
@@ -47,12 +53,28 @@ struct fm_reply {
     struct fm_buf reasoning, content; /* all of them */
     struct fm_said_token *tokens;
     int n_tokens, cap_tokens, n_sent; /* n_sent: those whose probabilities have been streamed */
-    size_t prompt_offset;             /* in the echoed prompt: text of the tokens so far */
+    size_t chars, prompt_chars;       /* of the content, and of the tokens of the echoed prompt so far */
     bool failed;                      /* memory was short */
     struct fm_request_result result;
     struct fm_py_doc message;  /* the parser's message … */
     const struct fm_py *calls; /* … its tool_calls, NULL: none */
 };
+
+/* All the choices of a request. */
+struct fm_answer {
+    struct fm_ask ask;
+    int n, left;  /* choices; those that have not ended */
+    bool faulted; /* a fault went out: nothing follows  */
+    int n_shown;  /* ask.n for each prompt, the best first where more were made */
+    struct fm_reply **shown;
+    struct fm_request **requests;
+    struct fm_reply all[];
+};
+/* Over all choices; tokens of a prompt count once. */
+struct fm_answer_tokens {
+    int prompt, cached, answer, reasoning;
+};
+struct fm_answer_tokens fm_answer_tokens(const struct fm_answer *a);
 
 /* Takes over what ask holds.  Answers r in the end, whatever happens. */
 void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct fm_dialect *d, struct fm_ask *ask,
@@ -61,8 +83,6 @@ void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct 
 void fm_reply_flush(struct fm_reply *p);
 /* "stop", "length", "tool_calls" */
 const char *fm_reply_finish(const struct fm_reply *p);
-/* Tokens of the reasoning: they are not told apart as they come, so it is the share of the text. */
-int fm_reply_reasoning_tokens(const struct fm_reply *p);
 /* "name" or "arguments" of one of p->calls; empty when absent. */
 struct fm_span fm_reply_call_part(const struct fm_py *call, const char *key);
 /* A tool call's id: call_00_… from the answer's id and its place. */

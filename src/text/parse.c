@@ -27,6 +27,8 @@ void fm_parser_init(struct fm_parser *p, const struct fm_parse_rules *rules, boo
     if (!thinking && waits) p->state = START;
 }
 
+bool fm_parser_reasons(const struct fm_parser *p) { return p->state == THINK || p->state == START_THINK; }
+
 void fm_parser_release(struct fm_parser *p)
 {
     fm_calls_drop(p, 0);

@@ -51,6 +51,8 @@ struct fm_parser {
 /* thinking: the prompt ended inside an opened think block. */
 void fm_parser_init(struct fm_parser *p, const struct fm_parse_rules *rules, bool thinking);
 void fm_parser_push(struct fm_parser *p, const char *s, size_t n);
+/* Inside the reasoning, or in front of it. */
+bool fm_parser_reasons(const struct fm_parser *p);
 /* Nothing more comes; afterwards reasoning, content and calls are complete. */
 void fm_parser_end(struct fm_parser *p);
 void fm_parser_release(struct fm_parser *p);
