@@ -95,6 +95,14 @@ bench: all $(BENCHES)
 	$(BUILD)/bench/bench_train d128 d256 d256-l6 tiny default
 	$(BUILD)/fathom bench models/default.gguf
 
+# what became slower than the recorded figures: BENCH_MODELS once more, three turns
+SPEED        ?= bench/results/speed-epyc-zen4.csv
+BENCH_MODELS ?= models/default.gguf
+bench-compare: $(BUILD)/fathom
+	rm -f $(BUILD)/speed.csv
+	python3 bench/peers.py $(BENCH_MODELS) --fathom $(BUILD)/fathom --turns 3 --csv $(BUILD)/speed.csv
+	python3 bench/compare.py $(SPEED) $(BUILD)/speed.csv
+
 # load on a server: tokens per second, waiting times, fairness; LLAMA_SERVER=… measures that one in the same run
 SERVE_MODEL ?= models/default.gguf
 bench-serve: $(BUILD)/fathom
@@ -185,6 +193,6 @@ clean:
 	rm -rf $(BUILD)
 
 FORCE:
-.PHONY: all tests bench bench-serve check check-arm quick pkg-config install fuzz lint format clean FORCE
+.PHONY: all tests bench bench-compare bench-serve check check-arm quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
 -include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZ_OBJ:.o=.d) $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%.d)
