@@ -129,6 +129,7 @@ struct fm_served {
     int prompt_tokens, cached_tokens, answer_tokens; /* all 0 where nothing was generated                    */
     double seconds;                                  /* since its headers came                               */
     bool left;                                       /* the client did, before the answer's end              */
+    const char *key; /* the name of the key it came with; NULL: without limits, or none                    */
 };
 
 struct fm_serve_options {
@@ -136,8 +137,11 @@ struct fm_serve_options {
     int port;                /* 0: any that is free                                       */
     const char *name;        /* the model's name for clients; NULL: from the file         */
     const char *format;      /* chat format; NULL: the model's                            */
-    const char *const *keys; /* accepted as bearer token or x-api-key; none: no key needed */
+    const char *const *keys; /* accepted as bearer token or x-api-key, each "KEY limit=value …" (docs/SERVER.md); none:
+                                no key needed */
     int n_keys;
+    const char *const *hosts; /* names of this server beside localhost; with keys and none here: any */
+    int n_hosts;
     const char *const *origins; /* allowed beside this machine's own, "https://example.org"; "*" any */
     int n_origins;
     bool strict_model;  /* an unknown model name is an error                      */

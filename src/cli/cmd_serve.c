@@ -15,7 +15,7 @@
 struct settings {
     struct fm_setup setup;
     struct fm_serve_options serve;
-    struct fm_opt_list keys, origins;
+    struct fm_opt_list keys, hosts, origins;
     const char *key_file;
     double cache_gb;
     bool log_json;
@@ -27,8 +27,10 @@ static const struct fm_opt serve_rows[] = {
     {0, "host", FM_OPT_TEXT, AT(serve.host), 0, 0, "ADDRESS", "where to listen (default: 127.0.0.1)"},
     {0, "port", FM_OPT_INT, AT(serve.port), 0, 65535, "N", "(default: 8080); 0: any that is free"},
     {0, "api-key", FM_OPT_LIST, AT(keys), 0, 0, "KEY", "who knows it may ask; may be repeated (default: no key)"},
-    {0, "api-key-file", FM_OPT_TEXT, AT(key_file), 0, 0, "FILE", "keys, one a line"},
-    {0, "origin", FM_OPT_LIST, AT(origins), 0, 0, "URL",
+    {0, "api-key-file", FM_OPT_TEXT, AT(key_file), 0, 0, "FILE", "keys, one a line, each with its limits"},
+    {0, "allowed-host", FM_OPT_LIST, AT(hosts), 0, 0, "NAME",
+     "names of this server that requests may use, beside localhost; may be repeated"},
+    {0, "cors-origin", FM_OPT_LIST, AT(origins), 0, 0, "URL",
      "web pages that may ask, beside this machine's; may be repeated"},
     {0, "served-model-name", FM_OPT_TEXT, AT(serve.name), 0, 0, "NAME", "what clients see (default: from the file)"},
     {0, "chat-format", FM_OPT_TEXT, AT(serve.format), 0, 0, "NAME", "(default: the model's)"},
@@ -38,6 +40,8 @@ static const struct fm_opt serve_rows[] = {
     {0, "cache-gb", FM_OPT_DOUBLE, AT(cache_gb), 0, 1e6, "X", "memory for prefixes of earlier requests; 0: none"},
     {0, "request-seconds", FM_OPT_DOUBLE, AT(serve.seconds_max), 0, 1e7, "X",
      "longest time for one request (default: any)"},
+    {0, "drain-seconds", FM_OPT_INT, AT(serve.drain_seconds), 1, 86400, "N",
+     "for answers under way when the server stops (default: 30)"},
     {0, "connections", FM_OPT_INT, AT(serve.connections), 1, 65536, "N", "open at once (default: 4096)"},
     {0, "log-json", FM_OPT_FLAG, AT(log_json), 0, 0, NULL, "the line per request as a JSON object"},
     {0},
@@ -53,9 +57,9 @@ static void log_json(const struct fm_served *r)
     (void)strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &tm);
     fm_note(
         "{\"time\":\"%s\",\"method\":\"%s\",\"path\":\"%s\",\"status\":%d,\"prompt_tokens\":%d,\"cached_tokens\":%d,"
-        "\"answer_tokens\":%d,\"seconds\":%.3f,\"left\":%s,\"id\":\"%s\"}",
+        "\"answer_tokens\":%d,\"seconds\":%.3f,\"left\":%s,\"key\":\"%s\",\"id\":\"%s\"}",
         at, r->method, r->path, r->status, r->prompt_tokens, r->cached_tokens, r->answer_tokens, r->seconds,
-        r->left ? "true" : "false", r->id);
+        r->left ? "true" : "false", r->key ? r->key : "", r->id);
 }
 
 static void log_request(void *arg, const struct fm_served *r)
@@ -69,8 +73,8 @@ static void log_request(void *arg, const struct fm_served *r)
     if (r->prompt_tokens)
         (void)snprintf(tokens, sizeof tokens, " %d prompt tokens (%d cached), %d answered", r->prompt_tokens,
                        r->cached_tokens, r->answer_tokens);
-    fm_note("%s %s %d%s in %.3f s%s, %s", r->method, r->path, r->status, tokens, r->seconds,
-            r->left ? ", the client left" : "", r->id);
+    fm_note("%s %s %d%s in %.3f s%s%s%s, %s", r->method, r->path, r->status, tokens, r->seconds,
+            r->left ? ", the client left" : "", r->key ? ", " : "", r->key ? r->key : "", r->id);
 }
 
 /* Requests are told unless somebody asked for warnings or errors only. */
@@ -85,12 +89,13 @@ static void stopping(void *arg)
     fm_notify("STOPPING=1");
 }
 
+/* With --quiet, too: it is what was asked for, and with --port 0 the only way to know the port. */
 static void ready(void *arg, const char *host, int port)
 {
-    struct settings *s = arg;
-    (void)s;
+    (void)arg;
     fm_notify("READY=1");
-    fm_note("listening on http://%s%s%s:%d/v1", strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "", port);
+    fprintf(stderr, "listening on http://%s%s%s:%d/v1\n", strchr(host, ':') ? "[" : "", host,
+            strchr(host, ':') ? "]" : "", port);
 }
 
 /* Keys of a file, a line each; # begins a comment.  The texts point into b. */
@@ -117,6 +122,8 @@ static enum fm_status serve(struct settings *s, struct fm_error *err)
     const char **keys = NULL;
     enum fm_status st = read_keys(s, &file, &keys, err);
     if (!st) st = fm_setup_open(&s->setup, &e, err);
+    s->serve.hosts = s->hosts.v;
+    s->serve.n_hosts = s->hosts.n;
     s->serve.origins = s->origins.v;
     s->serve.n_origins = s->origins.n;
     s->serve.scheduler.no_cache = s->cache_gb == 0;

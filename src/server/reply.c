@@ -297,7 +297,7 @@ static struct fm_request_options request_options(struct fm_reply *p)
     return (struct fm_request_options){.ids = a->ids,
                                        .n_ids = (int)a->n_ids,
                                        .sampling = a->sampling,
-                                       .max_tokens = a->max_tokens,
+                                       .max_tokens = fm_keys_cap(p->s->keys, fm_web_mark(p->r), a->max_tokens),
                                        .stop = a->stop,
                                        .n_stop = a->n_stop,
                                        .ignore_end = a->ignore_end,

@@ -75,38 +75,54 @@ static bool origin_allowed(const struct fm_server *s, const char *origin)
     return origin_listed(s, origin) || (host && is_own_name(host + 3, s->o->host));
 }
 
-/* Same time whatever differs. */
-static bool same_key(const char *a, const char *b)
+static const char *key_of(const struct fm_web_request *r)
 {
-    const size_t na = strlen(a), nb = strlen(b);
-    unsigned diff = na != nb;
-    for (size_t i = 0; i < na; i++) diff |= (unsigned char)a[i] ^ (unsigned char)b[nb ? i % nb : 0];
-    return !diff && na;
+    const char *bearer = fm_web_header(r, "authorization");
+    return bearer && !strncasecmp(bearer, "Bearer ", 7) ? bearer + 7 : fm_web_header(r, "x-api-key");
 }
 
-static bool has_key(const struct fm_server *s, const struct fm_web_request *r)
+/* With keys a foreign page has no way in, and proxies bring names of their own: then only a list of names is held to. */
+static bool host_allowed(const struct fm_server *s, const char *host)
 {
-    const char *bearer = fm_web_header(r, "authorization"), *key = fm_web_header(r, "x-api-key");
-    if (!s->o->n_keys) return true;
-    if (bearer && !strncasecmp(bearer, "Bearer ", 7)) key = bearer + 7;
-    bool found = false;
-    for (int i = 0; key && i < s->o->n_keys; i++) found |= same_key(key, s->o->keys[i]);
-    return found;
-}
-
-static bool may_ask(const struct fm_server *s, const struct fm_web_request *r, const struct route *at,
-                    struct fm_fault *f)
-{
-    const char *host = fm_web_header(r, "host"), *origin = fm_web_header(r, "origin");
-    /* with keys a foreign page has no way in, and proxies bring names of their own */
-    if (!s->o->n_keys && host && !is_own_name(host, s->o->host))
-        return fm_fault_set(f, 403, NULL, "the Host header names another machine");
-    if (origin && !origin_allowed(s, origin))
-        return fm_fault_set(f, 403, NULL, "this origin is not allowed (--origin)");
-    if (at->flags & OPEN || has_key(s, r)) return true;
-    (void)fm_fault_set(f, 401, NULL, "the API key is missing or not known");
-    f->code = "authentication_error";
+    if (!host || (s->keys && !s->o->n_hosts) || is_own_name(host, s->o->host)) return true;
+    for (int i = 0; i < s->o->n_hosts; i++)
+        if (!strcasecmp(host, s->o->hosts[i]) || is_own_name(host, s->o->hosts[i])) return true;
     return false;
+}
+
+/* A key's limits hold for all that computes; done() in serve.c ends what begins here. */
+static bool within_limits(struct fm_server *s, struct fm_web_request *r, int key, struct fm_fault *f)
+{
+    char seconds[16];
+    int retry;
+    fm_web_set_mark(r, key);
+    if (fm_keys_enter(s->keys, key, s->name, fm_web_started(r), f, &retry)) return true;
+    (void)snprintf(seconds, sizeof seconds, "%d", retry);
+    if (retry) fm_web_set_header(r, "Retry-After", seconds);
+    return false;
+}
+
+static bool may_ask(struct fm_server *s, struct fm_web_request *r, const struct route *at, struct fm_fault *f)
+{
+    const char *origin = fm_web_header(r, "origin"), *text = key_of(r);
+    if (!host_allowed(s, fm_web_header(r, "host")))
+        return fm_fault_set(f, 403, NULL, "the Host header names another machine (--allowed-host)");
+    if (origin && !origin_allowed(s, origin))
+        return fm_fault_set(f, 403, NULL, "this origin is not allowed (--cors-origin)");
+    if (at->flags & OPEN) return true;
+    const int key = s->keys && text ? fm_keys_find(s->keys, text) : -1;
+    if (s->keys && key < 0) {
+        (void)fm_fault_set(f, 401, NULL, "the API key is missing or not known");
+        f->code = "authentication_error";
+        return false;
+    }
+    if (strcmp(at->method, "POST") != 0) return true;
+    if (atomic_load(&s->stopping)) {
+        fm_web_set_header(r, "Retry-After", "5");
+        fm_web_set_header(r, "Connection", "close");
+        return fm_fault_set(f, 503, NULL, "the server is shutting down");
+    }
+    return !s->keys || within_limits(s, r, key, f);
 }
 
 /* ---- cross-origin ---- */

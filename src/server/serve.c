@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "server/server.h"
 
 enum { DRAIN_SECONDS = 30 };
@@ -47,17 +48,28 @@ static void wait_for_stop(struct fm_server *s)
     while (!*s->o->stop) (void)nanosleep(&tick, NULL);
     if (s->o->on_stopping) s->o->on_stopping(s->o->arg);
     const int seconds = s->o->drain_seconds ? s->o->drain_seconds : DRAIN_SECONDS;
-    fm_web_quiesce(s->http);
+    atomic_store(&s->stopping, true);
     for (int i = 0; i < 20 * seconds && *s->o->stop < 2; i++) {
         if (fm_scheduler_drain(s->scheduler) && !fm_web_active(s->http)) break;
         (void)nanosleep(&tick, NULL);
     }
 }
 
-static void done(void *server, const struct fm_served *r)
+static void last_words(struct fm_server *s)
+{
+    const struct timespec tick = {.tv_nsec = 10 * 1000 * 1000};
+    for (int i = 0; i < 100 && fm_web_active(s->http); i++) (void)nanosleep(&tick, NULL);
+}
+
+static void done(void *server, const struct fm_served *r, int key)
 {
     const struct fm_server *s = server;
-    if (s->o->on_request) s->o->on_request(s->o->arg, r);
+    struct fm_served told = *r;
+    if (key >= 0) {
+        fm_keys_leave(s->keys, key, fm_seconds(), r->prompt_tokens + r->answer_tokens);
+        told.key = fm_keys_name(s->keys, key);
+    }
+    if (s->o->on_request) s->o->on_request(s->o->arg, &told);
 }
 
 enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, struct fm_error *err)
@@ -76,6 +88,7 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     s.thinks = fm_chat_format_thinks(s.format);
     s.started = (long long)time(NULL);
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);
+    if (o->n_keys) FM_GOTO(fm_keys_new(o->keys, o->n_keys, &s.keys, err));
     FM_GOTO(fm_scheduler_new(e, &o->scheduler, &s.scheduler, err));
     const struct fm_web_options h = {.done = done,
                                      .host = mine.host,
@@ -88,7 +101,9 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     wait_for_stop(&s);
 out:
     if (s.http) fm_web_quiesce(s.http);
-    fm_scheduler_free(s.scheduler); /* ends what is under way: every answer gets its last words */
+    fm_scheduler_free(s.scheduler); /* ends what is under way: every answer gets its last words, … */
+    if (s.http) last_words(&s);     /* … and clients that read a moment for them                   */
     fm_web_close(s.http);
+    fm_keys_free(s.keys);
     return st;
 }

@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "fathom_serve.h"
+#include "server/keys.h"
 #include "server/web.h"
 
 struct fm_server {
@@ -17,6 +18,7 @@ struct fm_server {
     const struct fm_model_info *info;
     const struct fm_tokenizer *tok;
     struct fm_scheduler *scheduler;
+    struct fm_keys *keys; /* NULL: everybody */
     struct fm_web *http;
     const char *name;   /* of the model, as clients see it */
     const char *format; /* chat format, "plain" where the model has none */
@@ -24,6 +26,7 @@ struct fm_server {
     char fingerprint[24];
     long long started; /* Unix time */
     atomic_ullong requests;
+    atomic_bool stopping; /* no new work */
 };
 
 /* ---- router.c ---- */

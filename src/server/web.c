@@ -49,7 +49,8 @@ struct fm_web_request {
     int fd;
     struct fm_buf body;
     bool too_large, handled;
-    int prompt_tokens, cached_tokens, answer_tokens; /* for the log */
+    int mark;                                        /* the handler's, for done */
+    int prompt_tokens, cached_tokens, answer_tokens; /* for the log             */
 
     pthread_mutex_t lock;
     struct pair headers[HEADERS_MAX];
@@ -108,6 +109,7 @@ static struct fm_web_request *request_new(struct fm_web *h, struct MHD_Connectio
     r->h = h;
     r->c = c;
     r->holds = 1;
+    r->mark = -1;
     r->method = fm_strdup(method);
     r->path = fm_strdup(path);
     r->started = r->last_write = fm_seconds();
@@ -137,6 +139,8 @@ const char *fm_web_method(const struct fm_web_request *r) { return r->method; }
 const char *fm_web_path(const struct fm_web_request *r) { return r->path; }
 const char *fm_web_id(const struct fm_web_request *r) { return r->id; }
 double fm_web_started(const struct fm_web_request *r) { return r->started; }
+void fm_web_set_mark(struct fm_web_request *r, int mark) { r->mark = mark; }
+int fm_web_mark(const struct fm_web_request *r) { return r->mark; }
 
 const char *fm_web_header(const struct fm_web_request *r, const char *name)
 {
@@ -452,7 +456,7 @@ static void report(struct fm_web *h, struct fm_web_request *r, bool complete)
                                 .seconds = fm_seconds() - r->started,
                                 .left = !complete || !r->ended};
     (void)pthread_mutex_unlock(&r->lock);
-    h->o.done(h->o.arg, &d);
+    h->o.done(h->o.arg, &d, r->mark);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *c, void **con, enum MHD_RequestTerminationCode code)

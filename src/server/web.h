@@ -28,7 +28,7 @@ struct fm_web_options {
     int idle_seconds; /* a connection without a request is closed after; 0: 75                   */
     int ping_seconds; /* of silence in a stream; 0: 10                                           */
     void (*handler)(void *arg, struct fm_web_request *r);
-    void (*done)(void *arg, const struct fm_served *r); /* NULL, or at each request's end */
+    void (*done)(void *arg, const struct fm_served *r, int mark); /* NULL, or at each request's end */
     void *arg;
 };
 
@@ -49,6 +49,10 @@ const char *fm_web_query(const struct fm_web_request *r, const char *name);
 const char *fm_web_body(const struct fm_web_request *r, size_t *n); /* n bytes and a NUL */
 const char *fm_web_id(const struct fm_web_request *r);              /* of x-request-id: made here, unique */
 double fm_web_started(const struct fm_web_request *r);              /* fm_seconds when its headers came */
+
+/* A number for done, −1 from the start. */
+void fm_web_set_mark(struct fm_web_request *r, int mark);
+int fm_web_mark(const struct fm_web_request *r);
 
 /* Beyond the handler's return: one more hold, and its end. */
 void fm_web_hold(struct fm_web_request *r);

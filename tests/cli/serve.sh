@@ -85,12 +85,42 @@ last='serve --api-key'
 python3 "$root/tests/server/talk.py" "$port" secret >out 2>err || complain 'keys do not keep'
 stop TERM 0
 
+cat >keys <<'END'
+# name and limits stand behind a key
+sk-free name=free
+sk-rate requests-per-minute=3
+sk-tokens	tokens-per-minute=1000000 tokens-per-day=20
+sk-short max-tokens=3
+sk-one concurrent=1 name=one
+sk-other models=another,and-another
+END
+start --api-key-file keys --allowed-host api.example --cors-origin https://app.example --log-level info --ctx 9000
+last='serve --api-key-file'
+python3 "$root/tests/server/keys.py" "$port" >out 2>err || complain 'limits do not hold'
+stop TERM 0
+! grep -q 'sk-' served || complain 'a key is in its log'
+grep -qE '^POST /v1/completions 429 in .* s, one, ' served || complain 'its log does not name keys'
+
+for how in 'whole 30' 'cut 1'; do
+    start --quiet --drain-seconds "${how#* }" --ctx 200000
+    last="serve, stopped in the middle: ${how% *}"
+    python3 "$root/tests/server/drain.py" "$port" "$pid" "${how% *}" >out 2>err || complain 'no graceful end'
+    wait "$pid" || complain "exit code $?, not 0"
+    [ "$(grep -vc '^warning: a context of' served)" = 1 ] ||
+        complain 'it says more than where it listens though it is to be quiet'
+done
+
 t 2 serve --host 0.0.0.0 --port 0 -m "$model"
 failed_well
 t 2 serve --chat-format nope -m "$model"
 failed_well
 t 3 serve -m nowhere.gguf
 failed_well
+for line in '' 'k rpm=3' 'k requests-per-minute=0' 'k tokens-per-day=x' 'k name=' 'k name=a"b' 'k word'; do
+    echo "$line" >keys
+    t 3 serve --api-key-file keys -m "$model"
+    failed_well
+done
 : >keys
 t 3 serve --api-key-file keys -m "$model"
 failed_well
