@@ -1,17 +1,19 @@
 /* Where the time of a step goes: every slot of the operation table timed, products by matrix shape with the bytes they
  * read.
  *
- *   bench_step MODEL [--threads N] [--tokens N] [--depth N] [--rows N]
+ *   bench_step MODEL [--threads N] [--tokens N] [--depth N] [--rows N | --streams N [--temp X]]
  *
  * --rows 1 (the usual): decoding, one token at a time, N tokens behind a context of depth.  More rows: segments of that
- * many tokens.  What no slot accounts for (sampling excluded: nothing is sampled) is in the last line. */
+ * many tokens.  --streams N: N answers of a scheduler together, sampled at temperature X (0) and turned into text; a line of
+ * tokens counts all of them.  What no slot accounts for (without --streams nothing is sampled) is in the last line. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "op/slots.h"
-#include "run/run.h"
+#include "run/scheduler.h"
 
 enum { MOST = 256 };
 
@@ -169,13 +171,89 @@ static void feed(struct fm_session *s, const int32_t *ids, int n)
     if (fm_session_feed(s, ids, n, NULL, &err)) die(&err);
 }
 
+/* ---- streams ---- */
+
+struct race {
+    struct fm_scheduler *s;
+    int streams, begun, tokens, wanted; /* begun: have a token; when all have: tokens since then */
+    double start, seconds;
+    bool over;
+    pthread_mutex_t lock;
+    pthread_cond_t end;
+};
+struct stream {
+    struct race *race;
+    bool begun;
+};
+
+static void finish(struct race *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    if (!r->over) r->seconds = fm_seconds() - r->start;
+    r->over = true;
+    r->s->ctx_step.op = &fm_ops_cpu;
+    (void)pthread_cond_signal(&r->end);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+/* On the scheduler's thread, between two steps: there the table of operations may change. */
+static void on_token(void *arg, const struct fm_token_event *ev)
+{
+    struct stream *m = arg;
+    struct race *r = m->race;
+    (void)ev;
+    if (r->begun == r->streams && !r->over && ++r->tokens == r->wanted) finish(r);
+    if (m->begun) return;
+    m->begun = true;
+    if (++r->begun < r->streams) return;
+    r->s->ctx_step.op = &timed;
+    r->start = fm_seconds();
+}
+
+static void on_end(void *arg, const struct fm_request_result *result)
+{
+    if (result->end == FM_END_FAILED) die(&result->error);
+    finish(((struct stream *)arg)->race);
+}
+
+static void race(struct fm_engine *e, const int32_t *ids, int streams, int depth, int tokens, float temp)
+{
+    struct race r = {.streams = streams,
+                     .wanted = tokens * streams,
+                     .lock = PTHREAD_MUTEX_INITIALIZER,
+                     .end = PTHREAD_COND_INITIALIZER,
+                     .begun = 0};
+    struct fm_error err;
+    if (fm_scheduler_new(e, &(struct fm_scheduler_options){.slots = streams, .no_cache = true}, &r.s, &err)) die(&err);
+    struct stream *m = calloc((size_t)streams, sizeof *m);
+    if (!m) exit(1);
+    for (int i = 0; i < streams; i++) {
+        struct fm_request *request;
+        struct fm_request_options o = {.ids = ids + i, .n_ids = depth, .top = -1, .ignore_end = true, .arg = &m[i]};
+        m[i].race = &r;
+        o.sampling = (struct fm_sampling){.temp = temp, .top_p = 1, .repeat = 1, .seed = (uint64_t)i};
+        o.max_tokens = -1;
+        o.on_token = on_token;
+        o.on_end = on_end;
+        if (fm_scheduler_submit(r.s, &o, &request, NULL, &err)) die(&err);
+        fm_request_free(request);
+    }
+    (void)pthread_mutex_lock(&r.lock);
+    while (!r.over) (void)pthread_cond_wait(&r.end, &r.lock);
+    (void)pthread_mutex_unlock(&r.lock);
+    print(r.seconds, r.tokens);
+    fm_scheduler_free(r.s);
+    free(m);
+}
+
 int main(int argc, char **argv)
 {
     struct fm_engine_options o = {0};
     struct fm_engine *e;
     struct fm_session *s;
     struct fm_error err;
-    int tokens = 32, depth = 8, rows = 1;
+    int tokens = 32, depth = 8, rows = 1, streams = 0;
+    float temp = 0;
     for (int i = 1; i < argc; i++) {
         const bool more = i + 1 < argc;
         if (!strcmp(argv[i], "--threads") && more)
@@ -186,25 +264,37 @@ int main(int argc, char **argv)
             depth = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--rows") && more)
             rows = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--streams") && more)
+            streams = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--temp") && more)
+            temp = strtof(argv[++i], NULL);
         else
             o.model = argv[i];
     }
-    if (!o.model || tokens < 1 || depth < 0 || rows < 1) {
-        (void)fprintf(stderr, "usage: bench_step MODEL [--threads N] [--tokens N] [--depth N] [--rows N]\n");
+    if (!o.model || tokens < 1 || depth < 0 || rows < 1 || streams < 0 || streams > 256) {
+        (void)fprintf(
+            stderr,
+            "usage: bench_step MODEL [--threads N] [--tokens N] [--depth N] [--rows N | --streams N [--temp X]]\n");
         return 2;
     }
-    const int count = depth + rows + (tokens + rows - 1) / rows * rows;
+    if (streams && !depth) depth = 1;
+    const int count = depth + rows + streams * (streams ? depth + 1 : 0) + (tokens + rows - 1) / rows * rows;
     o.ctx = count;
     if (fm_engine_open(&o, &e, &err) || fm_session_new(e, 0, &s, &err)) die(&err);
     int32_t *ids = malloc((size_t)count * sizeof *ids);
     if (!ids) return 1;
     for (int i = 0; i < count; i++) ids[i] = (int32_t)((unsigned)i * 2654435761u % (unsigned)e->info->vocab);
+    if (streams) {
+        race(e, ids, streams, depth, tokens, temp);
+        goto out;
+    }
     if (depth) feed(s, ids, depth);
     feed(s, ids + depth, rows); /* warm */
     e->ctx.op = &timed;
     const double start = fm_seconds();
     for (int i = 0; i < tokens; i += rows) feed(s, ids + depth + rows + i, rows);
     print(fm_seconds() - start, (tokens + rows - 1) / rows * rows);
+out:
     free(ids);
     fm_session_free(s);
     fm_engine_close(e);

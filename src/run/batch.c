@@ -10,22 +10,9 @@
 #include "base/clock.h"
 #include "run/scheduler.h"
 
-enum {
-    ROWS_MIN = 16,  /* of prompts in a step with answers: fewer waste the weights that are read for them anyway */
-    ROWS_ALIGN = 8, /* rows that the kernels like */
-    ECHO_ROWS = 16, /* rows of logits at a time when every position's are wanted: never more than n_slots */
-};
+enum { ECHO_ROWS = 16 /* rows of logits at a time when every position's are wanted: never more than n_slots */ };
 
 /* ---- what goes into a step ---- */
-
-/* Prompt rows beside answers: about as much work as the answers themselves, so that none waits twice its time. */
-static int prompt_rows(const struct fm_scheduler *s, int answers)
-{
-    if (!answers || s->row_seconds <= 0 || s->answer_seconds <= 0) return s->rows_max - answers;
-    int rows = (int)(0.8 * s->answer_seconds / s->row_seconds) / ROWS_ALIGN * ROWS_ALIGN;
-    if (rows < ROWS_MIN) rows = ROWS_MIN;
-    return rows < s->rows_max - answers ? rows : s->rows_max - answers;
-}
 
 struct plan {
     struct fm_batch b;
@@ -58,6 +45,7 @@ static void end_slot(struct fm_scheduler *s, struct fm_request *r, enum fm_end e
     for (int i = 0; i < s->n_slots; i++)
         if (s->slots[i] == r) s->slots[i] = NULL;
     s->stats.ends[end]++;
+    fm_fair_leave(s, r);
     s->stats.prompt_tokens += (uint64_t)(r->n_prompt - r->cached);
     s->stats.cached_tokens += (uint64_t)r->cached;
     s->stats.answer_tokens += (uint64_t)r->made;
@@ -90,6 +78,30 @@ static bool has_room(struct fm_scheduler *s, struct fm_request *r, int n)
     return false;
 }
 
+/* Who was served less comes first; of one user in turn whose prompt is nearly done, and who has waited longest: so none
+ * waits for a long one, and a long one not for ever. */
+static bool is_before(const struct fm_scheduler *s, const struct fm_request *a, const struct fm_request *b)
+{
+    const int a_left = a->n_prompt - a->fed, b_left = b->n_prompt - b->fed;
+    if (a->user->served != b->user->served) return a->user->served < b->user->served;
+    if (s->stats.steps % 2 && a_left != b_left) return a_left < b_left;
+    return a->t_submit < b->t_submit;
+}
+
+/* Prompts into s->order; returns how many. */
+static int line_up(struct fm_scheduler *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_slots; i++) {
+        struct fm_request *r = s->slots[i];
+        if (!r || r->phase != FM_PHASE_PROMPT) continue;
+        int at = n++;
+        for (; at && is_before(s, r, s->order[at - 1]); at--) s->order[at] = s->order[at - 1];
+        s->order[at] = r;
+    }
+    return n;
+}
+
 static struct plan compose(struct fm_scheduler *s)
 {
     struct plan p = {.b = {.seqs = s->seqs, .ids = s->ids, .pos = s->pos}};
@@ -99,17 +111,15 @@ static struct plan compose(struct fm_scheduler *s)
         add_rows(s, &p, r, 1);
         p.answers++;
     }
-    int left = prompt_rows(s, p.answers);
-    const int first = s->next_prompt;
-    for (int k = 0; k < s->n_slots && left > 0; k++) {
-        struct fm_request *r = s->slots[(first + k) % s->n_slots];
-        if (!r || r->phase != FM_PHASE_PROMPT) continue;
+    const int prompts = line_up(s);
+    int left = fm_pace_rows(&s->pace, p.answers, p.answers + prompts, s->rows_max - p.answers);
+    for (int i = 0; i < prompts && left > 0; i++) {
+        struct fm_request *r = s->order[i];
         const int want = r->n_prompt - r->fed, n = want < left ? want : left;
         if (!has_room(s, r, n)) continue;
         add_rows(s, &p, r, n);
         left -= n;
         p.prompt_rows += n;
-        if (n == want) s->next_prompt = (first + k + 1) % s->n_slots;
     }
     return p;
 }
@@ -124,6 +134,7 @@ static int gather(struct fm_scheduler *s, const struct fm_batch *b, fm_real *dst
     for (int i = 0; i < b->n_seqs; i++) {
         const struct fm_seq *q = &b->seqs[i];
         if (q->pos0 + q->n < s->of[i]->n) continue;
+        s->wanted[m] = s->of[i];
         memcpy(dst + (size_t)m++ * D, hidden + (size_t)(q->row0 + q->n - 1) * D, D * sizeof *dst);
     }
     return m;
@@ -144,6 +155,18 @@ static void echo(struct fm_scheduler *s, struct fm_request *r, const struct fm_s
     }
 }
 
+/* Sampling walks the whole vocabulary: as many lanes as there are threads, request i in lane i mod lanes. */
+static void pick(void *arg, int begin, int end, int thread)
+{
+    struct fm_scheduler *s = arg;
+    const size_t V = (size_t)s->e->model.cfg.V;
+    (void)thread;
+    for (int lane = begin; lane < end; lane++)
+        for (int i = lane; i < s->n_wanted; i += s->pickers)
+            fm_request_pick(s->wanted[i], s->logits + (size_t)i * V, s->work + (size_t)lane * V,
+                            s->seen + (size_t)lane * V);
+}
+
 static void compute(struct fm_scheduler *s, struct fm_batch *b)
 {
     const struct fm_engine *e = s->e;
@@ -156,9 +179,10 @@ static void compute(struct fm_scheduler *s, struct fm_batch *b)
     if (c->status || c->arena->dry) return;
     for (int i = 0; i < b->n_seqs; i++)
         if (s->of[i]->o.echo && s->of[i]->phase == FM_PHASE_PROMPT) echo(s, s->of[i], &b->seqs[i], hidden);
-    const int m = c->status ? 0 : gather(s, b, rows, hidden);
-    if (m) fm_model_logits(c, &e->model.w, s->logits, rows, m);
+    s->n_wanted = c->status ? 0 : gather(s, b, rows, hidden);
+    if (s->n_wanted) fm_model_logits(c, &e->model.w, s->logits, rows, s->n_wanted);
     if (!c->status && atomic_load(&s->abort_step)) fm_ctx_fail(c, FM_ERR_CANCELLED, "cancelled");
+    if (!c->status) fm_parallel_for(c->pool, s->pickers, 1, pick, s);
 }
 
 size_t fm_batch_bytes(const struct fm_scheduler *s)
@@ -212,17 +236,16 @@ static void show(struct fm_scheduler *s)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-static void learn(double *mean, double x) { *mean = *mean > 0 ? 0.8 * *mean + 0.2 * x : x; }
-
 static void account(struct fm_scheduler *s, const struct plan *p, double seconds)
 {
-    if (!p->prompt_rows) learn(&s->answer_seconds, seconds);
-    if (p->prompt_rows >= ROWS_MIN) {
-        const double rest = seconds - (p->answers ? s->answer_seconds : 0);
-        if (rest > 0) learn(&s->row_seconds, rest / p->prompt_rows);
-    }
+    fm_pace_learn(&s->pace, p->answers, p->prompt_rows, seconds);
     (void)pthread_mutex_lock(&s->lock);
     const double share = (double)p->prompt_rows / (p->prompt_rows + p->answers);
+    for (int i = 0; i < p->b.n_seqs; i++) {
+        struct fm_request *r = s->of[i];
+        const bool answers = r->phase == FM_PHASE_ANSWER;
+        fm_fair_charge(r, answers ? 0 : r->rows, answers ? 1 : 0);
+    }
     s->stats.steps++;
     s->stats.rows += (uint64_t)(p->prompt_rows + p->answers);
     s->stats.prompt_seconds += seconds * share;
@@ -275,8 +298,11 @@ void fm_batch_step(struct fm_scheduler *s)
     (void)pthread_mutex_lock(&s->e->turn);
     compute(s, &p.b);
     (void)pthread_mutex_unlock(&s->e->turn);
-    atomic_store(&s->abort_step, false);
     const enum fm_status st = s->ctx_step.status;
+    (void)pthread_mutex_lock(&s->lock);
+    s->aborted = st == FM_ERR_CANCELLED;
+    atomic_store(&s->abort_step, false);
+    (void)pthread_mutex_unlock(&s->lock);
     if (st == FM_ERR_CANCELLED) return; /* the next step is composed without the one who left */
     if (st) {
         fail_step(s, &p.b);

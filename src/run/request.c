@@ -93,7 +93,7 @@ enum fm_status fm_request_new(struct fm_scheduler *s, const struct fm_request_op
     r->o.user = NULL;
     r->o.ids = NULL;
     r->holds = 1;
-    FM_GOTO(fm_sampler_init(&r->sampler, &o->sampling, s->e->model.cfg.V, s->work, s->seen, err));
+    FM_GOTO(fm_sampler_init(&r->sampler, &o->sampling, s->e->model.cfg.V, NULL, NULL, err));
     if (!copy_stops(r, o) || !make_room(r, o)) FM_GOTO(fm_fail_memory(err, "a request", (size_t)o->n_ids * 8));
     r->n = r->n_prompt = r->segment_n = r->sampler.from = o->n_ids;
     r->kv.shape = fm_kv_shape(&s->e->model.cfg, s->e->plan.kv_type);
@@ -177,12 +177,20 @@ void fm_request_echo(struct fm_request *r, const float *logits, int at)
 
 /* ---- one token more ---- */
 
+void fm_request_pick(struct fm_request *r, const float *logits, struct fm_candidate *work, uint8_t *seen)
+{
+    if (r->n == r->cap) return; /* max_tokens 0 */
+    r->sampler.work = work;
+    r->sampler.seen = seen;
+    r->picked = fm_sampler_pick(&r->sampler, logits, r->ids, r->n);
+}
+
 enum fm_end fm_request_advance(struct fm_request *r, const float *logits, struct fm_error *err)
 {
     const struct fm_tokenizer *t = r->s->e->tok;
     if (!r->made) r->t_first = fm_seconds();
     if (r->n == r->cap) return FM_END_LENGTH; /* max_tokens 0 */
-    const int32_t id = fm_sampler_pick(&r->sampler, logits, r->ids, r->n);
+    const int32_t id = r->picked;
     const bool end = !r->o.ignore_end && fm_engine_is_end(r->s->e, id);
     report(r, logits, (struct fm_token_event){.token.id = id, .position = r->n, .end = end});
     if (end) {

@@ -176,26 +176,54 @@ static int filter_min(struct fm_candidate *c, int n, double min_p)
     return m;
 }
 
+/* The first whose running sum passes a random share of the total.  Sums are noted on the way, so that the second walk is a
+ * short one, over the same sums. */
 static int32_t draw(struct fm_sampler *s, const struct fm_candidate *c, int n)
 {
-    float top = top_logit(c, n);
-    double temp = (double)s->how.temp, total = 0, sum = 0;
-    for (int i = 0; i < n; i++) total += fm_exp_det(((double)c[i].logit - (double)top) / temp);
-    double want = fm_rng_uniform(&s->rng) * total;
-    int last = 0; /* rounding may leave sum just below total: then the last that is possible */
+    enum { MARKS = 512 };
+    const float top = top_logit(c, n);
+    const double temp = (double)s->how.temp;
+    const int stride = (n + MARKS - 1) / MARKS;
+    double marks[MARKS], total = 0;
     for (int i = 0; i < n; i++) {
-        double w = fm_exp_det(((double)c[i].logit - (double)top) / temp);
-        if (w <= 0) continue;
-        last = i;
-        sum += w;
-        if (want < sum) break;
+        if (i % stride == 0) marks[i / stride] = total;
+        total += fm_exp_det(((double)c[i].logit - (double)top) / temp);
     }
-    return c[last].id;
+    const double want = fm_rng_uniform(&s->rng) * total;
+    int at = (n - 1) / stride;
+    while (at && want < marks[at]) at--;
+    double sum = marks[at];
+    for (int i = at * stride; i < n; i++) {
+        sum += fm_exp_det(((double)c[i].logit - (double)top) / temp);
+        if (want < sum) return c[i].id;
+    }
+    for (int i = n - 1; i > 0; i--) /* rounding may leave sum just below total: then the last that is possible */
+        if (fm_exp_det(((double)c[i].logit - (double)top) / temp) > 0) return c[i].id;
+    return c[0].id;
+}
+
+/* The likeliest of untouched logits, as best() of the possible ones. */
+static int32_t greedy(const float *logits, int n)
+{
+    float top = -HUGE_VALF;
+    int at = 0;
+    for (int i = 0; i < n; i++)
+        if (logits[i] > top) {
+            top = logits[i];
+            at = i;
+        }
+    return at;
+}
+
+static bool is_untouched(const struct fm_sampling *h)
+{
+    return !h->n_bias && h->repeat == 1 && h->frequency == 0 && h->presence == 0;
 }
 
 int32_t fm_sampler_pick(struct fm_sampler *s, const float *logits, const int32_t *history, int n)
 {
     struct fm_candidate *c = s->work;
+    if (s->how.temp <= 0 && is_untouched(&s->how)) return greedy(logits, s->vocab);
     for (int i = 0; i < s->vocab; i++) c[i] = (struct fm_candidate){logits[i], i};
     add_bias(s);
     penalise(s, history, n);

@@ -7,14 +7,14 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { SLOTS = 8, SLOTS_MAX = 256, QUEUE = 64, QUEUE_MAX = 1 << 16 };
+enum { SLOTS = 8, QUEUE = 64, QUEUE_MAX = 1 << 16, PICKERS_MAX = 16 };
 
 /* ---- the queue ---- */
 
-static int busy_slots(const struct fm_scheduler *s, const char *user)
+static int busy_slots(const struct fm_scheduler *s)
 {
     int n = 0;
-    for (int i = 0; i < s->n_slots; i++) n += s->slots[i] && (!user || !strcmp(s->slots[i]->o.user, user));
+    for (int i = 0; i < s->n_slots; i++) n += s->slots[i] != NULL;
     return n;
 }
 
@@ -24,17 +24,13 @@ static bool waits_for_leader(const struct fm_request *r)
     return r->leader && r->leader->phase != FM_PHASE_ANSWER && r->leader->phase != FM_PHASE_OVER;
 }
 
-/* The user with the fewest requests under way comes first, then who waits longest.  Called under the lock. */
+/* The user with the least work done and under way comes first, then who waits longest.  Called under the lock. */
 static struct fm_request *take_next(struct fm_scheduler *s)
 {
     struct fm_request **best = NULL, *prev = NULL, *r;
-    int best_busy = SLOTS_MAX + 1;
-    for (struct fm_request **at = &s->first; *at; at = &(*at)->next) {
-        const int busy = busy_slots(s, (*at)->o.user);
-        if (busy >= best_busy || waits_for_leader(*at)) continue;
-        best = at;
-        best_busy = busy;
-    }
+    fm_fair_tally(s);
+    for (struct fm_request **at = &s->first; *at; at = &(*at)->next)
+        if (!waits_for_leader(*at) && (!best || (*at)->user->pledged < (*best)->user->pledged)) best = at;
     if (!best) return NULL;
     r = *best;
     *best = r->next;
@@ -70,6 +66,7 @@ static void end_waiting(struct fm_scheduler *s, struct fm_request *r, enum fm_en
 {
     (void)pthread_mutex_lock(&s->lock);
     s->stats.ends[end]++;
+    fm_fair_leave(s, r);
     (void)pthread_mutex_unlock(&s->lock);
     fm_request_finish(r, end, NULL);
     fm_request_drop(r);
@@ -108,7 +105,7 @@ static void *serve(void *arg)
     struct fm_scheduler *s = arg;
     for (;;) {
         (void)pthread_mutex_lock(&s->lock);
-        while (!s->stopping && !s->first && !busy_slots(s, NULL)) (void)pthread_cond_wait(&s->wake, &s->lock);
+        while (!s->stopping && !s->first && !busy_slots(s)) (void)pthread_cond_wait(&s->wake, &s->lock);
         const bool stopping = s->stopping;
         (void)pthread_mutex_unlock(&s->lock);
         if (stopping) return NULL;
@@ -144,8 +141,8 @@ static uint64_t cache_limit(const struct fm_scheduler *s, const struct fm_schedu
 
 static enum fm_status check(const struct fm_engine *e, const struct fm_scheduler_options *o, struct fm_error *err)
 {
-    if (o->slots < 0 || o->slots > SLOTS_MAX)
-        return fm_fail(err, FM_ERR_USAGE, "new scheduler: %d slots: not within 0 … %d", o->slots, SLOTS_MAX);
+    if (o->slots < 0 || o->slots > FM_SLOTS_MAX)
+        return fm_fail(err, FM_ERR_USAGE, "new scheduler: %d slots: not within 0 … %d", o->slots, FM_SLOTS_MAX);
     if (o->queue < 0 || o->queue > QUEUE_MAX)
         return fm_fail(err, FM_ERR_USAGE, "new scheduler: a queue of %d: not within 0 … %d", o->queue, QUEUE_MAX);
     if (o->ctx < 0 || o->ctx > e->plan.ctx)
@@ -161,11 +158,17 @@ static enum fm_status make_rooms(struct fm_scheduler *s, struct fm_error *err)
     s->of = fm_calloc(n, sizeof(struct fm_request *));
     s->seqs = fm_calloc(n, sizeof *s->seqs);
     s->logits = fm_malloc(n * V * sizeof *s->logits);
-    s->work = fm_malloc(V * sizeof *s->work);
-    s->seen = fm_calloc(V, sizeof *s->seen);
+    s->order = fm_calloc(n, sizeof(struct fm_request *));
+    s->wanted = fm_calloc(n, sizeof(struct fm_request *));
+    s->pickers = s->e->pool ? fm_pool_size(s->e->pool) : 1;
+    if (s->pickers > s->n_slots) s->pickers = s->n_slots;
+    if (s->pickers > PICKERS_MAX) s->pickers = PICKERS_MAX;
+    s->work = fm_malloc((size_t)s->pickers * V * sizeof *s->work);
+    s->seen = fm_calloc((size_t)s->pickers * V, sizeof *s->seen);
     s->ids = fm_calloc(rows, sizeof *s->ids);
     s->pos = fm_calloc(rows, sizeof *s->pos);
-    if (!s->slots || !s->of || !s->seqs || !s->logits || !s->work || !s->seen || !s->ids || !s->pos)
+    if (!s->slots || !s->of || !s->order || !s->wanted || !s->seqs || !s->logits || !s->work || !s->seen || !s->ids ||
+        !s->pos)
         return fm_fail_memory(err, "a scheduler", (n + 3) * V * sizeof *s->logits);
     FM_TRY(fm_arena_init(&s->arena, "batch", fm_batch_bytes(s), err));
     s->ctx_step = s->e->ctx;
@@ -178,7 +181,10 @@ static void release(struct fm_scheduler *s)
     fm_prefix_free(s->prefix);
     fm_arena_release(&s->arena);
     fm_free(s->slots);
+    fm_fair_free(s);
     fm_free(s->of);
+    fm_free(s->order);
+    fm_free(s->wanted);
     fm_free(s->seqs);
     fm_free(s->logits);
     fm_free(s->work);
@@ -231,8 +237,9 @@ void fm_scheduler_free(struct fm_scheduler *s)
 
 /* ---- for the callers ---- */
 
-/* A place in the queue, or why there is none. */
-static enum fm_status take_place(struct fm_scheduler *s, int n, bool *busy, struct fm_error *err)
+/* Places in the queue, or why there are none. */
+static enum fm_status take_place(struct fm_scheduler *s, struct fm_request *const *r, int n, bool *busy,
+                                 struct fm_error *err)
 {
     enum fm_status st = FM_OK;
     (void)pthread_mutex_lock(&s->lock);
@@ -241,6 +248,9 @@ static enum fm_status take_place(struct fm_scheduler *s, int n, bool *busy, stru
         st = fm_fail(err, FM_ERR_FAILED, "request: the scheduler: it is shutting down");
     else if (full)
         st = fm_fail(err, FM_ERR_FAILED, "request: the queue: %d requests wait already", s->waiting);
+    for (int i = 0; i < n && !st; i++)
+        if (!fm_fair_join(s, r[i])) st = fm_fail_memory(err, "a user", sizeof *r[i]->user);
+    for (int i = 0; i < n && st; i++) fm_fair_leave(s, r[i]);
     if (st)
         s->stats.refused += (uint64_t)n;
     else
@@ -283,7 +293,7 @@ static enum fm_status submit(struct fm_scheduler *s, const struct fm_request_opt
         if (made) follow(s, r[made - 1], r[made]);
         made++;
     }
-    if (!st) st = take_place(s, n, busy, err);
+    if (!st) st = take_place(s, r, n, busy, err);
     if (st) {
         while (made) fm_request_drop(r[--made]);
         return st;
@@ -312,12 +322,16 @@ enum fm_status fm_scheduler_submit(struct fm_scheduler *s, const struct fm_reque
     return fm_scheduler_submit_all(s, o, 1, out, busy, err);
 }
 
-/* Half of the step or more is his: then the others lose less by doing theirs again than by waiting. */
-static bool fills_the_step(const struct fm_scheduler *s, const struct fm_request *r)
+/* Half of the step or more is for those who left: then the others lose less by doing theirs again than by waiting.  Not twice
+ * in a row: who comes and leaves again and again holds up nobody. */
+static bool may_abort(const struct fm_scheduler *s)
 {
-    int rows = 0;
-    for (int i = 0; i < s->n_slots; i++) rows += s->slots[i] && s->slots[i] != r ? s->slots[i]->rows_shown : 0;
-    return r->rows_shown >= rows;
+    int gone = 0, others = 0;
+    for (int i = 0; i < s->n_slots; i++) {
+        const struct fm_request *r = s->slots[i];
+        if (r) *(atomic_load(&r->cancelled) ? &gone : &others) += r->rows_shown;
+    }
+    return gone >= others && !(others && s->aborted);
 }
 
 void fm_request_cancel(struct fm_request *r)
@@ -326,7 +340,7 @@ void fm_request_cancel(struct fm_request *r)
     (void)pthread_mutex_lock(&s->lock);
     atomic_store(&r->cancelled, true);
     for (int i = 0; i < s->n_slots; i++)
-        if (s->slots[i] == r && fills_the_step(s, r)) atomic_store(&s->abort_step, true);
+        if (s->slots[i] == r && may_abort(s)) atomic_store(&s->abort_step, true);
     (void)pthread_cond_signal(&s->wake);
     (void)pthread_mutex_unlock(&s->lock);
 }
@@ -335,7 +349,7 @@ bool fm_scheduler_drain(struct fm_scheduler *s)
 {
     (void)pthread_mutex_lock(&s->lock);
     s->draining = true;
-    const bool idle = !s->first && !busy_slots(s, NULL);
+    const bool idle = !s->first && !busy_slots(s);
     (void)pthread_mutex_unlock(&s->lock);
     return idle;
 }
@@ -346,7 +360,7 @@ void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out)
     *out = s->stats;
     out->slots = s->n_slots;
     out->ctx = s->ctx;
-    out->busy = busy_slots(s, NULL);
+    out->busy = busy_slots(s);
     out->waiting = s->waiting;
     (void)pthread_mutex_unlock(&s->lock);
 }
