@@ -103,6 +103,10 @@ bench-compare: $(BUILD)/fathom
 	python3 bench/peers.py $(BENCH_MODELS) --fathom $(BUILD)/fathom --turns 3 --csv $(BUILD)/speed.csv
 	python3 bench/compare.py $(SPEED) $(BUILD)/speed.csv
 
+# instructions of the hot kernels under callgrind against the recorded ones; the machine may be busy
+count: $(BUILD)/bench/count_kernel
+	python3 bench/count.py $< --compare bench/results/instructions.csv
+
 # load on a server: tokens per second, waiting times, fairness; LLAMA_SERVER=… measures that one in the same run
 SERVE_MODEL ?= models/default.gguf
 bench-serve: $(BUILD)/fathom
@@ -193,6 +197,6 @@ clean:
 	rm -rf $(BUILD)
 
 FORCE:
-.PHONY: all tests bench bench-compare bench-serve check check-arm quick pkg-config install fuzz lint format clean FORCE
+.PHONY: all tests bench bench-compare bench-serve count check check-arm quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
 -include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZ_OBJ:.o=.d) $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%.d)
