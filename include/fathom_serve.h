@@ -27,7 +27,9 @@ struct fm_scheduler_options {
     int queue;            /* requests that may wait for a slot; 0: 64                                    */
     int ctx;              /* longest prompt and answer of one request; 0: the engine's                  */
     uint64_t cache_bytes; /* of KV kept behind finished requests; 0: as much as all slots' own, at most 1/8 of memory */
-    bool no_cache;
+    bool no_cache;        /* none in memory                                     */
+    const char *cache_dir;    /* KV blocks stay here for the next start, too; NULL: in memory only */
+    uint64_t cache_dir_bytes; /* of files there; 0: 4 GiB                                          */
 };
 
 /* The engine stays the caller's, must outlive the scheduler, and may be used by other sessions meanwhile. */
@@ -104,12 +106,22 @@ void fm_request_cancel(struct fm_request *r);
 /* The caller's hold; on_end may still come later. NULL is fine. */
 void fm_request_free(struct fm_request *r);
 
+/* Of cache_dir.  A block is 64 tokens' keys and values: a file. */
+struct fm_disk_cache_stats {
+    uint64_t bytes, limit, files;    /* now                                                                  */
+    uint64_t read, written, evicted; /* blocks since the start; evicted: for lack of room, …                 */
+    uint64_t dropped;                /* … because they were not what their name says, …                      */
+    uint64_t failed, skipped;        /* … not written: the disk refused; too much was waiting to be written   */
+};
+
 struct fm_scheduler_stats {
     int slots, busy, waiting, ctx;
     uint64_t requests, prompt_tokens, cached_tokens, answer_tokens, steps, rows; /* since the start */
     uint64_t ends[FM_END_COUNT], refused;
     double prompt_seconds, answer_seconds;                      /* of computing */
     uint64_t kv_bytes, cache_bytes, cache_limit, cache_evicted; /* bytes; the last: blocks dropped */
+    uint64_t disk_tokens;                                       /* of cached_tokens: came from disk */
+    struct fm_disk_cache_stats disk;
 };
 void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out);
 

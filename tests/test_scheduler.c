@@ -1,4 +1,5 @@
 /* Many requests over one engine: the same text alone and in company, caches, turns, ends. */
+#include <dirent.h>
 #include <math.h>
 #include <pthread.h>
 
@@ -168,6 +169,87 @@ static void what_was_computed_is_found_again(void **state)
     forget(&b);
     fm_scheduler_free(s);
     fm_engine_close(e);
+}
+
+/* Removes the folder's files, of every nth one only a bit. */
+static void spoil_files(const char *dir, int nth)
+{
+    char path[512];
+    DIR *d = opendir(dir);
+    int i = 0;
+    assert_non_null(d);
+    for (struct dirent *f; (f = readdir(d));) {
+        (void)snprintf(path, sizeof path, "%s/%s", dir, f->d_name);
+        if (f->d_name[0] == '.' || (nth && i++ % nth)) continue;
+        FILE *file = nth ? fopen(path, "r+b") : NULL;
+        if (!nth) (void)unlink(path);
+        if (!file) continue;
+        (void)fseek(file, 1000, SEEK_SET);
+        const int c = fgetc(file);
+        (void)fseek(file, 1000, SEEK_SET);
+        (void)fputc(c ^ 4, file);
+        (void)fclose(file);
+    }
+    (void)closedir(d);
+}
+
+/* Fifteen requests together: from nothing, after a restart, after a restart with spoilt files. */
+static void restarts(const char *model)
+{
+    enum { N = 15 };
+    char dir[64];
+    struct answer a[N];
+    int32_t ids[N][400];
+    struct fm_buf want[N] = {0};
+    (void)snprintf(dir, sizeof dir, "/tmp/fathom-test-%d-cache", (int)getpid());
+    for (int i = 0; i < N; i++) {
+        some_ids(ids[i], 400, 7);
+        some_ids(ids[i] + 25 * i, 400 - 25 * i, 100u + i);
+    }
+    for (int start = 0; start < 3; start++) {
+        struct fm_engine *e =
+            engine((struct fm_engine_options){.model = model, .ctx = 512, .chunk = 48, .deterministic = true});
+        struct fm_scheduler *s = scheduler(e, (struct fm_scheduler_options){.slots = 5, .cache_dir = dir});
+        struct fm_scheduler_stats st;
+        int cached = 0;
+        for (int i = 0; i < N; i++) {
+            struct fm_request_options o = options(ids[i], 130 + 18 * i, 30 + i);
+            o.sampling.seed = (uint64_t)i;
+            submit(s, &a[i], o);
+        }
+        struct answer left;
+        submit(s, &left, options(ids[N - 1], 380, 20)); /* leaves while its blocks come from disk */
+        fm_request_cancel(left.request);
+        for (int i = 0; i < N; i++) {
+            await(&a[i]);
+            if (!start) reference(e, ids[i], 130 + 18 * i, 30 + i, (uint64_t)i, &want[i]);
+            assert_string_equal(text_of(&a[i]), want[i].data ? want[i].data : "");
+            if (start == 1) assert_int_equal(a[i].r.cached_tokens, (130 + 18 * i - 1) / FM_KV_BLOCK * FM_KV_BLOCK);
+            cached += a[i].r.cached_tokens;
+            forget(&a[i]);
+        }
+        await(&left);
+        forget(&left);
+        fm_scheduler_stats(s, &st);
+        assert_true(start || !st.disk_tokens);
+        assert_true(!start || (st.disk_tokens > 0 && st.disk_tokens <= st.cached_tokens));
+        assert_int_equal(st.disk.dropped > 0, start == 2);
+        assert_int_equal(st.disk.failed + st.disk.skipped, 0);
+        assert_true(start != 2 || cached > 0);
+        fm_scheduler_free(s);
+        fm_engine_close(e);
+        if (start == 1) spoil_files(dir, 3);
+    }
+    for (int i = 0; i < N; i++) fm_buf_release(&want[i]);
+    spoil_files(dir, 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static void a_restart_changes_nothing(void **state)
+{
+    (void)state;
+    restarts(model_path);
+    restarts(plain_path);
 }
 
 static void probabilities_are_those_of_the_logits(void **state)
@@ -413,13 +495,10 @@ int main(void)
         "\"topk_method\":\"noaux_tc\",\"norm_topk_prob\":true,\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-5,"
         "\"rope_theta\":10000,\"num_nextn_predict_layers\":0,\"tie_word_embeddings\":false}";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(company_changes_nothing),
-        cmocka_unit_test(what_was_computed_is_found_again),
-        cmocka_unit_test(probabilities_are_those_of_the_logits),
-        cmocka_unit_test(requests_end_as_they_should),
-        cmocka_unit_test(company_comes_together),
-        cmocka_unit_test(the_tree_is_bounded),
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(company_changes_nothing),     cmocka_unit_test(what_was_computed_is_found_again),
+        cmocka_unit_test(a_restart_changes_nothing),   cmocka_unit_test(probabilities_are_those_of_the_logits),
+        cmocka_unit_test(requests_end_as_they_should), cmocka_unit_test(company_comes_together),
+        cmocka_unit_test(the_tree_is_bounded),         cmocka_unit_test(every_allocation_may_fail),
     };
     (void)snprintf(model_path, sizeof model_path, "/tmp/fathom-test-%d-a.gguf", (int)getpid());
     (void)snprintf(plain_path, sizeof plain_path, "/tmp/fathom-test-%d-b.gguf", (int)getpid());

@@ -5,13 +5,13 @@
 #include <zstd.h>
 
 #include "base/mem.h"
+#include "base/sum.h"
 #include "model/model.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/data.h"
 #include "train/presets.h"
 #include "train/schedule.h"
-#include "train/sum.h"
 #include "train/train_log.h"
 
 /* ---- sums ---- */

@@ -38,6 +38,10 @@ static const struct fm_opt serve_rows[] = {
     {0, "slots", FM_OPT_INT, AT(serve.scheduler.slots), 1, 256, "N", "requests computed together (default: 8)"},
     {0, "queue", FM_OPT_INT, AT(serve.scheduler.queue), 1, 65536, "N", "requests that may wait (default: 64)"},
     {0, "cache-gb", FM_OPT_DOUBLE, AT(cache_gb), 0, 1e6, "X", "memory for prefixes of earlier requests; 0: none"},
+    {0, "cache-dir", FM_OPT_TEXT, AT(serve.scheduler.cache_dir), 0, 0, "DIR",
+     "keep prefixes on disk, too, for the next start (default: in memory only)"},
+    {0, "cache-bytes", FM_OPT_INT64, AT(serve.scheduler.cache_dir_bytes), 1, 9e18, "N",
+     "room for the files there (default: 4294967296)"},
     {0, "request-seconds", FM_OPT_DOUBLE, AT(serve.seconds_max), 0, 1e7, "X",
      "longest time for one request (default: any)"},
     {0, "drain-seconds", FM_OPT_INT, AT(serve.drain_seconds), 1, 86400, "N",
@@ -120,6 +124,8 @@ static enum fm_status serve(struct settings *s, struct fm_error *err)
     struct fm_engine *e = NULL;
     struct fm_buf file = {0};
     const char **keys = NULL;
+    if (s->serve.scheduler.cache_dir_bytes && !s->serve.scheduler.cache_dir)
+        return fm_fail(err, FM_ERR_USAGE, "serve: --cache-bytes: it needs --cache-dir");
     enum fm_status st = read_keys(s, &file, &keys, err);
     if (!st) st = fm_setup_open(&s->setup, &e, err);
     s->serve.hosts = s->hosts.v;

@@ -48,6 +48,7 @@ static void end_slot(struct fm_scheduler *s, struct fm_request *r, enum fm_end e
     fm_fair_leave(s, r);
     s->stats.prompt_tokens += (uint64_t)(r->n_prompt - r->cached);
     s->stats.cached_tokens += (uint64_t)r->cached;
+    s->stats.disk_tokens += (uint64_t)r->load.got * FM_KV_BLOCK;
     s->stats.answer_tokens += (uint64_t)r->made;
     (void)pthread_mutex_unlock(&s->lock);
     fm_request_drop(r);
@@ -287,8 +288,12 @@ static void fail_step(struct fm_scheduler *s, const struct fm_batch *b)
 void fm_batch_step(struct fm_scheduler *s)
 {
     end_unwanted(s);
-    for (int i = 0; i < s->n_slots; i++)
-        if (s->slots[i]) s->slots[i]->rows = 0;
+    for (int i = 0; i < s->n_slots; i++) {
+        struct fm_request *r = s->slots[i];
+        if (!r) continue;
+        r->rows = 0;
+        if (r->phase == FM_PHASE_LOADING) (void)fm_request_loaded(r);
+    }
     struct plan p = compose(s);
     show(s);
     if (!p.b.T) return;

@@ -121,18 +121,45 @@ enum fm_status fm_request_reserve(struct fm_request *r, int n, struct fm_error *
     return FM_OK;
 }
 
-void fm_request_adopt(struct fm_request *r)
+/* n_blocks of the prompt are here. */
+static void begin_behind_cached(struct fm_request *r)
 {
-    if (!r->s->prefix || r->o.echo) return; /* echo needs the logits of every row */
-    r->n_blocks = fm_prefix_find(r->s->prefix, r->o.user, r->ids, r->n_prompt - 1, r->blocks);
     for (int i = 0; i < r->n_blocks; i++) r->kv.blocks[i] = r->blocks[i]->data;
     r->cached = r->fed = r->segment_pos0 = r->n_blocks * FM_KV_BLOCK;
     r->segment_n = r->n_prompt - r->cached;
+    r->phase = FM_PHASE_PROMPT;
+}
+
+void fm_request_adopt(struct fm_request *r)
+{
+    struct fm_scheduler *s = r->s;
+    if (s->prefix && !r->o.echo) /* echo needs the logits of every row */
+        r->n_blocks = fm_prefix_find(s->prefix, r->o.user, r->ids, r->n_prompt - 1, r->blocks);
+    begin_behind_cached(r);
+    if (!s->disk || r->o.echo) return;
+    r->load = (struct fm_kvload){.user = r->o.user,
+                                 .ids = r->ids,
+                                 .blocks = r->blocks + r->n_blocks,
+                                 .first = r->n_blocks,
+                                 .n = (r->n_prompt - 1) / FM_KV_BLOCK - r->n_blocks};
+    if (fm_kvload_start(s->disk, &r->load)) r->phase = FM_PHASE_LOADING;
+}
+
+bool fm_request_loaded(struct fm_request *r)
+{
+    if (fm_kvload_busy(r->s->disk, &r->load)) return false;
+    r->n_blocks += r->load.got;
+    begin_behind_cached(r);
+    return true;
 }
 
 void fm_request_publish(struct fm_request *r)
 {
-    if (r->s->prefix) fm_prefix_add(r->s->prefix, r->o.user, r->ids, r->fed / FM_KV_BLOCK, r->blocks);
+    const int n = r->fed / FM_KV_BLOCK;
+    if (n == r->published) return;
+    if (r->s->prefix) fm_prefix_add(r->s->prefix, r->o.user, r->ids, n, r->blocks);
+    if (r->s->disk) fm_kvstore_save(r->s->disk, r->o.user, r->ids, n, r->blocks);
+    r->published = n;
 }
 
 /* ---- probabilities ---- */
@@ -213,6 +240,10 @@ void fm_request_finish(struct fm_request *r, enum fm_end end, const struct fm_er
                                     .answer_tokens = r->made,
                                     .stop = r->stream.met};
     const double now = fm_seconds();
+    if (r->phase == FM_PHASE_LOADING) {
+        fm_kvload_stop(r->s->disk, &r->load);
+        (void)fm_request_loaded(r); /* whose blocks are dropped with the others */
+    }
     if (!fm_stream_end(&r->stream) && end != FM_END_FAILED) {
         res.end = FM_END_FAILED;
         (void)fm_fail_memory(&res.error, "generated text", r->stream.held.len);

@@ -1,12 +1,17 @@
 /* See scheduler.h and fathom_serve.h. */
 #include "run/scheduler.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "run/fingerprint.h"
 
+static const uint64_t CACHE_DIR_BYTES = UINT64_C(4) << 30;
 enum { SLOTS = 8, QUEUE = 64, QUEUE_MAX = 1 << 16, PICKERS_MAX = 16 };
 
 /* ---- the queue ---- */
@@ -94,11 +99,38 @@ static void admit(struct fm_scheduler *s)
         if (!r) return;
         r->t_start = fm_seconds();
         fm_request_adopt(r);
-        r->phase = FM_PHASE_PROMPT;
     }
 }
 
 /* ---- the thread ---- */
+
+/* Every request with a slot waits for the disk. */
+static bool only_loading(const struct fm_scheduler *s)
+{
+    for (int i = 0; i < s->n_slots; i++) {
+        const struct fm_request *r = s->slots[i];
+        if (r && (r->phase != FM_PHASE_LOADING || !fm_kvload_busy(s->disk, &r->load))) return false;
+    }
+    return busy_slots(s) > 0;
+}
+
+/* Until something comes from the disk, or for a moment: requests come and end meanwhile. */
+static void wait_for_disk(struct fm_scheduler *s)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    if ((until.tv_nsec += s->first ? 1000000 : 20000000) >= 1000000000)
+        until = (struct timespec){until.tv_sec + 1, until.tv_nsec - 1000000000};
+    (void)pthread_cond_timedwait(&s->wake, &s->lock, &until);
+}
+
+static void loaded(void *arg)
+{
+    struct fm_scheduler *s = arg;
+    (void)pthread_mutex_lock(&s->lock);
+    (void)pthread_cond_signal(&s->wake);
+    (void)pthread_mutex_unlock(&s->lock);
+}
 
 static void *serve(void *arg)
 {
@@ -106,6 +138,7 @@ static void *serve(void *arg)
     for (;;) {
         (void)pthread_mutex_lock(&s->lock);
         while (!s->stopping && !s->first && !busy_slots(s)) (void)pthread_cond_wait(&s->wake, &s->lock);
+        if (!s->stopping && only_loading(s)) wait_for_disk(s);
         const bool stopping = s->stopping;
         (void)pthread_mutex_unlock(&s->lock);
         if (stopping) return NULL;
@@ -151,6 +184,37 @@ static enum fm_status check(const struct fm_engine *e, const struct fm_scheduler
     return FM_OK;
 }
 
+static void put_word(char *dst, size_t n, const char *word) { (void)snprintf(dst, n, "%s", word ? word : ""); }
+
+/* Everything that the bits of a block depend on, beside its tokens. */
+static enum fm_status origin_of(const struct fm_engine *e, struct fm_kvorigin *o, struct fm_error *err)
+{
+    json_t *j = fm_config_to_json(&e->model.cfg);
+    char *text = j ? json_dumps(j, JSON_SORT_KEYS) : NULL;
+    json_decref(j);
+    if (!text) return fm_fail_memory(err, "the model's configuration", 0);
+    *o = (struct fm_kvorigin){.block_bytes = e->kv.block_bytes, .model = fm_fingerprint_weights(e->file)};
+    o->model = fm_fingerprint_str(o->model, text);
+    o->model = fm_fingerprint(o->model, e->model.rope_freq, (size_t)e->model.cfg.rope_dim / 2 * sizeof(double));
+    put_word(o->type, sizeof o->type, fm_kv_type_name(e->plan.kv_type));
+    put_word(o->tier, sizeof o->tier, fm_engine_tier(e));
+    put_word(o->mode, sizeof o->mode, e->plan.exact ? "exact" : e->plan.deterministic ? "deterministic" : "");
+    put_word(o->version, sizeof o->version, FM_VERSION);
+    free(text); /* jansson's */
+    return FM_OK;
+}
+
+static enum fm_status open_disk(struct fm_scheduler *s, const struct fm_scheduler_options *o, struct fm_error *err)
+{
+    struct fm_kvstore_options d = {.dir = o->cache_dir,
+                                   .limit = o->cache_dir_bytes ? o->cache_dir_bytes : CACHE_DIR_BYTES,
+                                   .pool = &s->e->kv,
+                                   .on_loaded = loaded,
+                                   .arg = s};
+    FM_TRY(origin_of(s->e, &d.origin, err));
+    return fm_kvstore_open(&d, &s->disk, err);
+}
+
 static enum fm_status make_rooms(struct fm_scheduler *s, struct fm_error *err)
 {
     const size_t n = (size_t)s->n_slots, V = (size_t)s->e->model.cfg.V, rows = (size_t)s->rows_max;
@@ -178,6 +242,7 @@ static enum fm_status make_rooms(struct fm_scheduler *s, struct fm_error *err)
 
 static void release(struct fm_scheduler *s)
 {
+    fm_kvstore_close(s->disk);
     fm_prefix_free(s->prefix);
     fm_arena_release(&s->arena);
     fm_free(s->slots);
@@ -208,6 +273,7 @@ enum fm_status fm_scheduler_new(struct fm_engine *e, const struct fm_scheduler_o
     s->rows_max = e->plan.chunk > s->n_slots ? e->plan.chunk : s->n_slots;
     FM_GOTO(make_rooms(s, err));
     if (!o->no_cache) FM_GOTO(fm_prefix_new(&e->kv, cache_limit(s, o), &s->prefix, err));
+    if (o->cache_dir) FM_GOTO(open_disk(s, o, err));
     if (pthread_mutex_init(&s->lock, NULL)) FM_GOTO(fm_fail_memory(err, "a lock", sizeof s->lock));
     if (pthread_cond_init(&s->wake, NULL) || pthread_create(&s->thread, NULL, serve, s)) {
         (void)pthread_mutex_destroy(&s->lock);
@@ -230,6 +296,8 @@ void fm_scheduler_free(struct fm_scheduler *s)
     (void)pthread_mutex_unlock(&s->lock);
     (void)pthread_join(s->thread, NULL);
     end_all(s);
+    fm_kvstore_close(s->disk); /* its thread uses the lock */
+    s->disk = NULL;
     (void)pthread_cond_destroy(&s->wake);
     (void)pthread_mutex_destroy(&s->lock);
     release(s);
@@ -363,6 +431,7 @@ void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out)
     out->busy = busy_slots(s);
     out->waiting = s->waiting;
     (void)pthread_mutex_unlock(&s->lock);
+    if (s->disk) fm_kvstore_stats(s->disk, &out->disk);
 }
 
 void fm_scheduler_slot(struct fm_scheduler *s, int i, struct fm_slot_info *out)

@@ -4,13 +4,14 @@
  *   fair.c       users, and what was done for them
  *   batch.c      one step: rows of all slots, the forward pass, logits of the rows that need them
  *   request.c    one request: its settings, tokens to text, probabilities, its end
- *   prefix.c     KV blocks that outlive requests
+ *   prefix.c     KV blocks that outlive requests; kvstore.c: on disk
  *
  * Under the lock: the queue, the slots' pointers, the statistics.  A request's timeline belongs to the thread alone. */
 #ifndef FM_RUN_SCHEDULER_H
 #define FM_RUN_SCHEDULER_H
 
 #include "fathom_serve.h"
+#include "run/kvstore.h"
 #include "run/prefix.h"
 #include "run/run.h"
 #include "run/stream.h"
@@ -19,8 +20,9 @@ enum { FM_SLOTS_MAX = 256 };
 
 enum fm_phase {
     FM_PHASE_QUEUED,
-    FM_PHASE_PROMPT, /* rows of the prompt are still to be computed  */
-    FM_PHASE_ANSWER, /* the last token sampled is still to be computed */
+    FM_PHASE_LOADING, /* blocks of the prompt come from disk              */
+    FM_PHASE_PROMPT,  /* rows of the prompt are still to be computed  */
+    FM_PHASE_ANSWER,  /* the last token sampled is still to be computed */
     FM_PHASE_OVER,
 };
 
@@ -44,7 +46,8 @@ struct fm_request {
     int32_t *ids;                    /* [cap] prompt, then answer          */
     int n, cap, n_prompt, fed, made; /* fed: rows in the cache             */
     int segment_pos0, segment_n;     /* what is being fed, as fm_seq       */
-    int cached;
+    int cached, published;           /* tokens from the caches; blocks given to them */
+    struct fm_kvload load;
     int rows;                 /* of the running step                                        */
     struct fm_slot_info info; /* what others may see, and rows_shown: copies under the lock */
     int rows_shown;
@@ -72,6 +75,7 @@ struct fm_scheduler {
     struct fm_request *first, *last;
     struct fm_user *users;
     struct fm_prefix *prefix; /* NULL: no cache */
+    struct fm_kvstore *disk;  /* NULL: none     */
     struct fm_scheduler_stats stats;
 
     struct fm_arena arena;
@@ -113,8 +117,10 @@ enum fm_status fm_request_new(struct fm_scheduler *s, const struct fm_request_op
 void fm_request_drop(struct fm_request *r); /* one hold less */
 /* KV blocks for n tokens; evicts from the prefix cache when memory is short. */
 enum fm_status fm_request_reserve(struct fm_request *r, int n, struct fm_error *err) FM_MUST_USE;
-/* Take over what the prefix cache knows of the prompt; give back what may be of use to others. */
+/* Take over what the prefix cache knows of the prompt: at once from memory; what the disk has comes while LOADING, and
+ * `loaded` takes it when it is there (false: not yet).  Give back what may be of use to others. */
 void fm_request_adopt(struct fm_request *r);
+bool fm_request_loaded(struct fm_request *r);
 void fm_request_publish(struct fm_request *r);
 /* Sample behind the last row; work and seen as fm_sampler's.  Any thread, one request at a time each. */
 void fm_request_pick(struct fm_request *r, const float *logits, struct fm_candidate *work, uint8_t *seen);

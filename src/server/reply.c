@@ -290,7 +290,7 @@ static void on_accept(void *arg, struct fm_request *request)
     if (p == a->all + a->n - 1) fm_web_on_close(p->r, client_left, a);
 }
 
-static struct fm_request_options request_options(struct fm_reply *p)
+static struct fm_request_options request_options(struct fm_reply *p, const char *who)
 {
     const struct fm_ask *a = &p->ask;
     const bool ranked = a->best_of > a->n;
@@ -303,7 +303,7 @@ static struct fm_request_options request_options(struct fm_reply *p)
                                        .ignore_end = a->ignore_end,
                                        .top = a->top < 0 && ranked ? 0 : a->top,
                                        .echo = a->echo && a->top >= 0,
-                                       .user = a->user,
+                                       .user = who,
                                        .seconds_max = p->s->o->seconds_max,
                                        .on_accept = on_accept,
                                        .on_text = on_text,
@@ -350,15 +350,23 @@ static struct fm_answer *answer_new(const struct fm_ask *ask)
 }
 
 /* All the choices' requests, or none. */
-static bool submit(struct fm_answer *a, struct fm_server *s, struct fm_fault *fault, bool *busy)
+static bool submit(struct fm_answer *a, struct fm_server *s, const struct fm_web_request *r, struct fm_fault *fault,
+                   bool *busy)
 {
     struct fm_error err;
+    struct fm_buf who = {0};
     struct fm_request_options one[1], *o = a->n == 1 ? one : fm_calloc((size_t)a->n, sizeof *o);
-    if (!o) return fm_fault_set(fault, 503, NULL, "memory is short");
-    for (int i = 0; i < a->n; i++) o[i] = request_options(&a->all[i]);
-    const bool ok = !fm_scheduler_submit_all(s->scheduler, o, a->n, a->requests, busy, &err);
+    fm_route_put_who(s, r, a->ask.user, &who);
+    bool ok = o && !who.failed;
+    if (ok) {
+        for (int i = 0; i < a->n; i++) o[i] = request_options(&a->all[i], who.data);
+        ok = !fm_scheduler_submit_all(s->scheduler, o, a->n, a->requests, busy, &err) || fm_fault_of(fault, &err);
+    } else {
+        (void)fm_fault_set(fault, 503, NULL, "memory is short");
+    }
     if (o != one) fm_free(o);
-    return ok || fm_fault_of(fault, &err);
+    fm_buf_release(&who);
+    return ok;
 }
 
 void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct fm_dialect *d, struct fm_ask *ask,
@@ -384,7 +392,7 @@ void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct 
         return;
     }
     fm_web_begin_late(r, "application/json");
-    if (!submit(a, s, &fault, &busy)) {
+    if (!submit(a, s, r, &fault, &busy)) {
         if (busy) fault.status = 429;
         refuse(a, &fault, busy);
     }

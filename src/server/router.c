@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/sha256.h"
 #include "server/ask.h"
 
 enum { OPEN = 1, ANTHROPIC = 2, OLLAMA = 4, ROOT = 8 };
@@ -79,6 +80,19 @@ static const char *key_of(const struct fm_web_request *r)
 {
     const char *bearer = fm_web_header(r, "authorization");
     return bearer && !strncasecmp(bearer, "Bearer ", 7) ? bearer + 7 : fm_web_header(r, "x-api-key");
+}
+
+void fm_route_put_who(const struct fm_server *s, const struct fm_web_request *r, const char *user, struct fm_buf *out)
+{
+    const char *key = s->keys ? key_of(r) : NULL;
+    struct fm_sha256 sha;
+    uint8_t digest[FM_SHA256_BYTES];
+    fm_sha256_init(&sha);
+    if (key) fm_sha256_add(&sha, key, strlen(key));
+    fm_sha256_end(&sha, digest);
+    for (int i = 0; key && i < FM_SHA256_BYTES; i++) fm_buf_printf(out, "%02x", digest[i]);
+    fm_buf_char(out, '/');
+    fm_buf_str(out, user ? user : "");
 }
 
 /* With keys a foreign page has no way in, and proxies bring names of their own: then only a list of names is held to. */

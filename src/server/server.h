@@ -32,6 +32,8 @@ struct fm_server {
 /* ---- router.c ---- */
 
 void fm_route(void *server, struct fm_web_request *r);
+/* Whose turn it is and whose cache: a digest of r's key, and the user (NULL: none) that the client names. */
+void fm_route_put_who(const struct fm_server *s, const struct fm_web_request *r, const char *user, struct fm_buf *out);
 
 /* ---- pieces of JSON ---- */
 

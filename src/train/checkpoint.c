@@ -9,8 +9,8 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/sum.h"
 #include "file/replace.h"
-#include "train/sum.h"
 
 enum { VERSION = 1, FIXED = 32, ALIGN = 64, BLOCK = 1 << 20, MAX_JSON = 1 << 24, HEAD_SEED = 3, BLOCK_SEED = 1000 };
 static const unsigned char MAGIC[8] = {'F', 'M', 'C', 'K', 'P', 'T', '\r', '\n'};

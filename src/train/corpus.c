@@ -13,7 +13,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "train/sum.h"
+#include "base/sum.h"
 
 enum { MAX_FILES = 1 << 20, MAX_DEPTH = 64, SNIFF_BYTES = 8192 };
 static const uint64_t MAX_TEXT = (uint64_t)1 << 36; /* 64 GiB of text is more than one machine trains on */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/sum.h"
 #include "file/replace.h"
-#include "train/sum.h"
 
 enum { VERSION = 1, HEADER = 64, TRAILER = 16, SUM_SEED = 2, PIECE_BYTES = 1 << 17, PIECES = 32 };
 static const char MAGIC[8] = {'F', 'M', 'T', 'O', 'K', 'E', 'N', 'S'};

@@ -9,8 +9,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sum.h"
 #include "file/write.h"
-#include "train/sum.h"
 #include "train/trainer.h"
 
 enum {

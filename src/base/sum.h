@@ -5,8 +5,8 @@
  *                         ├ lane 2                            confined to one word is always seen
  *                         └ lane 3
  *   end: the rest padded with zeros, then lanes and length folded by the same step */
-#ifndef FM_TRAIN_SUM_H
-#define FM_TRAIN_SUM_H
+#ifndef FM_BASE_SUM_H
+#define FM_BASE_SUM_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* See sum.h. */
-#include "train/sum.h"
+#include "base/sum.h"
 
 #include <string.h>
 
