@@ -144,7 +144,7 @@ install: all pkg-config
 # stay in $(BUILD)/fuzz.  What the targets need of the library is compiled once for all.
 FUZZ_SECONDS ?= 60
 FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-FUZZ_SRC := $(filter-out src/train/% src/run/% src/server/%,$(LIB_SRC)) src/run/chatapi.c src/run/textapi.c \
+FUZZ_SRC := $(filter-out src/train/% src/run/% src/server/%,$(LIB_SRC)) src/run/chatapi.c src/run/kvfile.c src/run/textapi.c \
              $(filter-out $(HUB_NET),$(sort $(wildcard src/hub/*.c)))
 FUZZ_OBJ := $(FUZZ_SRC:%.c=$(BUILD)/fuzz/%.o)
 FUZZ_CC  := clang $(FM_CF) -O1 -g -fno-omit-frame-pointer -DFM_VERSION='"$(VERSION)"'

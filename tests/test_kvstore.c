@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -465,6 +466,62 @@ static void closing_writes_what_waits(void **state)
     assert_int_equal(clear(), 40 * MOST);
 }
 
+/* Writes until it is killed: timeline after timeline. */
+static void write_for_ever(void)
+{
+    int32_t ids[MOST * FM_KV_BLOCK];
+    struct fm_kvstore *s = opened(100000);
+    for (uint64_t i = 0;; i++) {
+        timeline(ids, i);
+        save(s, "a", ids, MOST);
+    }
+}
+
+/* Rests of a dead writer in the folder. */
+static int rests(void)
+{
+    int n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) n += !strncmp(e->d_name, "tmp-", 4);
+    if (d) (void)closedir(d);
+    return n;
+}
+
+static void a_killed_writer_loses_one_block(void **state)
+{
+    (void)state;
+    int32_t ids[MOST * FM_KV_BLOCK];
+    int in_the_middle = 0, rounds = 0;
+    for (; rounds < 2000 && in_the_middle < 3; rounds++) {
+        const pid_t child = fork();
+        if (!child) {
+            write_for_ever();
+            _exit(1);
+        }
+        usleep((useconds_t)(20000 + rounds * 77 % 1000));
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        assert_in_range(rests(), 0, 1);
+        in_the_middle += rests();
+        struct fm_kvstore *s = opened(100000);
+        assert_int_equal(rests(), 0);
+        int whole = 0, missing = 0;
+        for (uint64_t i = 0; whole < (int)stats(s).files;
+             i++) { /* what is there is right, and nothing is missing between */
+            timeline(ids, i);
+            const int got = load(s, "a", ids, 0, MOST);
+            assert_int_equal(got, have("a", ids));
+            if (got < MOST) missing++;
+            assert_in_range(missing, 0, 1);
+            whole += got;
+        }
+        assert_int_equal(stats(s).dropped, 0);
+        fm_kvstore_close(s);
+        (void)clear();
+    }
+    assert_int_equal(in_the_middle, 3);
+}
+
 static void bad_folders_are_refused(void **state)
 {
     (void)state;
@@ -513,11 +570,17 @@ static void every_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(digests_are_the_published_ones),     cmocka_unit_test(blocks_come_back),
-        cmocka_unit_test(spoilt_files_are_dropped),           cmocka_unit_test(only_own_names_are_touched),
-        cmocka_unit_test(the_least_recently_used_goes_first), cmocka_unit_test(a_full_disk_loses_what_does_not_fit),
-        cmocka_unit_test(two_servers_share_a_folder),         cmocka_unit_test(loads_can_be_stopped),
-        cmocka_unit_test(closing_writes_what_waits),          cmocka_unit_test(bad_folders_are_refused),
+        cmocka_unit_test(digests_are_the_published_ones),
+        cmocka_unit_test(blocks_come_back),
+        cmocka_unit_test(spoilt_files_are_dropped),
+        cmocka_unit_test(only_own_names_are_touched),
+        cmocka_unit_test(the_least_recently_used_goes_first),
+        cmocka_unit_test(a_full_disk_loses_what_does_not_fit),
+        cmocka_unit_test(two_servers_share_a_folder),
+        cmocka_unit_test(loads_can_be_stopped),
+        cmocka_unit_test(closing_writes_what_waits),
+        cmocka_unit_test(a_killed_writer_loses_one_block),
+        cmocka_unit_test(bad_folders_are_refused),
         cmocka_unit_test(every_allocation_may_fail),
     };
     (void)snprintf(dir, sizeof dir, "/tmp/fathom-test-%d-kv", (int)getpid());

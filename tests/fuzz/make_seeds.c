@@ -5,6 +5,7 @@
 
 #include "../file_samples.h"
 #include "fathom.h"
+#include "kvfile_samples.h"
 #include "model/imatrix.h"
 
 /* A file with one key or one tensor, so that the fuzzer has short ways to every branch. */
@@ -176,6 +177,21 @@ static bool write_importance(const char *dir, struct fm_error *err)
     return !st;
 }
 
+/* Whole files, and one cut. */
+static bool write_blocks(const char *dir)
+{
+    uint8_t file[1 + FM_KVFILE_HEAD + KVFILE_BODY] = {0};
+    bool ok = true;
+    for (int i = 0; ok && i < KVFILE_PLACES; i++) {
+        struct fm_kvplace p;
+        kvfile_place(&p, i);
+        file[0] = (uint8_t)i;
+        fm_kvfile_head(&kvfile_origin, &p, file + 1 + FM_KVFILE_HEAD, file + 1);
+        ok = write_seed(dir, "kvfile", i, (const char *)file, i ? sizeof file : FM_KVFILE_HEAD);
+    }
+    return ok;
+}
+
 int main(int argc, char **argv)
 {
     struct fm_error err = {.message = "cannot write"};
@@ -184,7 +200,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; ok && i < sizeof tables / sizeof *tables; i++)
         for (int k = 0; ok && tables[i].texts[k]; k++)
             ok = write_seed(argv[1], tables[i].target, k, tables[i].texts[k], strlen(tables[i].texts[k]));
-    ok = ok && write_answers(argv[1]) && write_importance(argv[1], &err);
+    ok = ok && write_blocks(argv[1]) && write_answers(argv[1]) && write_importance(argv[1], &err);
     if (ok) return 0;
     fprintf(stderr, "make_seeds: %s\n", err.message);
     return 1;
