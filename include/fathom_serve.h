@@ -158,9 +158,15 @@ struct fm_serve_options {
     int n_origins;
     bool strict_model;  /* an unknown model name is an error                      */
     int connections;    /* at once; 0: 4096                                       */
+    int per_address;    /* of them from one address; 0: half                      */
+    int idle_seconds;   /* for the head of a request; 0: 75                       */
+    int body_seconds;   /* for its body, and 1 s more for each 64 KiB; 0: 30      */
     double seconds_max; /* of one request; 0: no limit                            */
     int drain_seconds;  /* after a stop, for answers under way; 0: 30             */
     struct fm_scheduler_options scheduler;
+    /* When it listens the process gives up for good what it will not need: opening files, starting programs, connecting, …
+     * (docs/SERVER.md); with cache_dir only HTTP's threads give up files.  A kernel that cannot is warned of. */
+    bool sandbox;
     const volatile int *stop; /* raised by a signal handler: 1 drain, 2 at once   */
     void (*on_ready)(void *arg, const char *host, int port);
     void (*on_request)(void *arg, const struct fm_served *r); /* NULL, or from the HTTP thread                    */

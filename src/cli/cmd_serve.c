@@ -18,7 +18,7 @@ struct settings {
     struct fm_opt_list keys, hosts, origins;
     const char *key_file;
     double cache_gb;
-    bool log_json;
+    bool log_json, no_sandbox;
 };
 
 #define AT(field) offsetof(struct settings, field)
@@ -47,6 +47,13 @@ static const struct fm_opt serve_rows[] = {
     {0, "drain-seconds", FM_OPT_INT, AT(serve.drain_seconds), 1, 86400, "N",
      "for answers under way when the server stops (default: 30)"},
     {0, "connections", FM_OPT_INT, AT(serve.connections), 1, 65536, "N", "open at once (default: 4096)"},
+    {0, "connections-per-address", FM_OPT_INT, AT(serve.per_address), 1, 65536, "N",
+     "of them from one address (default: half)"},
+    {0, "idle-seconds", FM_OPT_INT, AT(serve.idle_seconds), 1, 86400, "N",
+     "a connection without a request is closed after (default: 75)"},
+    {0, "body-seconds", FM_OPT_INT, AT(serve.body_seconds), 1, 86400, "N",
+     "for a request's body, and 1 s more for each 64 KiB that came (default: 30)"},
+    {0, "no-sandbox", FM_OPT_FLAG, AT(no_sandbox), 0, 0, NULL, "keep the right to open files, start programs, connect"},
     {0, "log-json", FM_OPT_FLAG, AT(log_json), 0, 0, NULL, "the line per request as a JSON object"},
     {0},
 };
@@ -134,6 +141,7 @@ static enum fm_status serve(struct settings *s, struct fm_error *err)
     s->serve.n_origins = s->origins.n;
     s->serve.scheduler.no_cache = s->cache_gb == 0;
     if (s->cache_gb > 0) s->serve.scheduler.cache_bytes = (uint64_t)(s->cache_gb * 1e9);
+    s->serve.sandbox = !s->no_sandbox;
     s->serve.stop = fm_signals_flag();
     s->serve.on_ready = ready;
     s->serve.on_stopping = stopping;

@@ -158,8 +158,11 @@ void fm_api_props(struct fm_server *s, struct fm_web_request *r)
     fm_put_str(&b, s->info->format);
     fm_buf_str(&b, ",\"chat_format\":");
     fm_put_str(&b, s->format);
-    fm_buf_printf(&b, ",\"thinking\":%s,\"modalities\":{\"vision\":false,\"audio\":false},\"build_info\":\"fathom\"}",
-                  s->thinks ? "true" : "false");
+    fm_buf_printf(
+        &b,
+        ",\"thinking\":%s,\"modalities\":{\"vision\":false,\"audio\":false},\"sandbox\":{\"files\":%s,\"calls\":%s},"
+        "\"build_info\":\"fathom\"}",
+        s->thinks ? "true" : "false", s->no_files ? "true" : "false", s->few_calls ? "true" : "false");
     fm_reply_json(r, 200, &b);
 }
 

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/sandbox.h"
 #include "server/server.h"
 
 enum { DRAIN_SECONDS = 30 };
@@ -76,6 +78,7 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
 {
     char name[256];
     struct fm_serve_options mine = *o;
+    int socket = -1, port = 0;
     enum fm_status st;
     if (!mine.host) mine.host = "127.0.0.1";
     FM_TRY(check(o, mine.host, err));
@@ -89,17 +92,26 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     s.started = (long long)time(NULL);
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);
     if (o->n_keys) FM_GOTO(fm_keys_new(o->keys, o->n_keys, &s.keys, err));
+    FM_GOTO(fm_web_listen(mine.host, o->port, &socket, &port, err));
     FM_GOTO(fm_scheduler_new(e, &o->scheduler, &s.scheduler, err));
     const struct fm_web_options h = {.done = done,
-                                     .host = mine.host,
-                                     .port = o->port,
+                                     .socket = socket,
                                      .connections = o->connections,
+                                     .per_address = o->per_address,
+                                     .idle_seconds = o->idle_seconds,
+                                     .body_seconds = o->body_seconds,
                                      .handler = fm_route,
                                      .arg = &s};
+    if (o->sandbox) s.no_files = fm_sandbox_files(); /* for the threads that read what strangers send */
+    socket = -1;
     FM_GOTO(fm_web_open(&h, &s.http, err));
-    if (o->on_ready) o->on_ready(o->arg, mine.host, fm_web_port(s.http));
+    if (o->sandbox) s.few_calls = fm_sandbox_calls(o->scheduler.cache_dir);
+    if (o->sandbox && !(s.no_files && s.few_calls))
+        fm_log(FM_LOG_WARN, "serve: sandbox: this kernel has no %s", s.no_files ? "seccomp" : "Landlock");
+    if (o->on_ready) o->on_ready(o->arg, mine.host, port);
     wait_for_stop(&s);
 out:
+    if (socket >= 0) (void)close(socket);
     if (s.http) fm_web_quiesce(s.http);
     fm_scheduler_free(s.scheduler); /* ends what is under way: every answer gets its last words, … */
     if (s.http) last_words(&s);     /* … and clients that read a moment for them                   */

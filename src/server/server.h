@@ -26,7 +26,8 @@ struct fm_server {
     char fingerprint[24];
     long long started; /* Unix time */
     atomic_ullong requests;
-    atomic_bool stopping; /* no new work */
+    atomic_bool stopping;     /* no new work                 */
+    bool no_files, few_calls; /* what the sandbox has taken  */
 };
 
 /* ---- router.c ---- */

@@ -2,7 +2,7 @@
  *
  *   MHD's threads   read requests, call the handler, take bytes out of the answer's buffer
  *   any thread      puts bytes into that buffer and wakes the connection
- *   the watcher     epoll for hang-ups, and once a second: pings
+ *   the watcher     epoll for hang-ups, and twice a second: pings, and connections that are too slow
  *
  * Locks: a request's own, for its answer; the server's, for the list.  The server's is taken first. */
 #include "server/web.h"
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -27,15 +28,25 @@ enum {
     CONNECTIONS = 4096,
     BODY_MAX = 48 << 20, /* as DeepSeek's platform */
     IDLE_SECONDS = 75,
+    BODY_SECONDS = 30,
+    BODY_RATE = 64 << 10, /* bytes that buy a second more        */
+    BODIES = 8,           /* of the largest size, held at once  */
     PING_SECONDS = 10,
     POOL_BYTES = 8 << 10,  /* of a connection: its headers must fit; bodies have their own buffer */
-    THREADS = 2,           /* so that reading a long prompt does not hold up the others' tokens */
     HEADERS_MAX = 8,       /* of an answer */
     BUFFER_MAX = 64 << 20, /* of an answer nobody fetches: then the client counts as gone */
 };
 
 struct pair {
     char *name, *value;
+};
+
+/* What is owed by a client that has no answer under way: a head within idle_seconds of its connection or last answer, then
+ * a body.  However slowly bytes drip, the time is the same. */
+struct connection {
+    struct connection *next, *prev;
+    int fd;
+    double deadline; /* 0: nothing is owed */
 };
 
 struct fm_web_request {
@@ -48,7 +59,9 @@ struct fm_web_request {
     double started;
     int fd;
     struct fm_buf body;
-    bool too_large, handled;
+    size_t counted; /* of body, in the server's sum */
+    int refused;    /* 0, or the status of a body that is not taken */
+    bool handled;
     int mark;                                        /* the handler's, for done */
     int prompt_tokens, cached_tokens, answer_tokens; /* for the log             */
 
@@ -71,12 +84,14 @@ struct fm_web_request {
 struct fm_web {
     struct fm_web_options o;
     struct MHD_Daemon *d;
-    int port, epoll, listening;
+    int epoll, listening;
     pthread_t watcher;
     bool has_watcher;
     atomic_bool closing;
     pthread_mutex_t lock;
     struct fm_web_request *first; /* with a live connection */
+    struct connection *connections;
+    size_t body_bytes; /* of all requests */
     int n_active;
     atomic_ullong counter;
     uint64_t salt;
@@ -99,6 +114,15 @@ void fm_web_drop(struct fm_web_request *r)
     fm_free(r->method);
     fm_free(r->path);
     fm_free(r);
+}
+
+static void owe(struct fm_web *h, struct MHD_Connection *c, double deadline)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *k = info ? info->socket_context : NULL;
+    (void)pthread_mutex_lock(&h->lock);
+    if (k) k->deadline = deadline;
+    (void)pthread_mutex_unlock(&h->lock);
 }
 
 static struct fm_web_request *request_new(struct fm_web *h, struct MHD_Connection *c, const char *path,
@@ -373,15 +397,63 @@ static enum MHD_Result answer_or_sleep(struct fm_web_request *r)
     return ok;
 }
 
-static void take_body(struct fm_web_request *r, const char *data, size_t n)
+/* Room for n bytes more among all bodies. */
+static bool count_body(struct fm_web *h, struct fm_web_request *r, size_t n)
 {
-    if (r->too_large) return;
-    if (r->body.len + n > r->h->o.body_max)
-        r->too_large = true;
+    (void)pthread_mutex_lock(&h->lock);
+    const bool fits = h->body_bytes + n <= BODIES * h->o.body_max;
+    if (fits) h->body_bytes += n, r->counted += n;
+    (void)pthread_mutex_unlock(&h->lock);
+    return fits;
+}
+
+static void uncount_body(struct fm_web *h, struct fm_web_request *r)
+{
+    (void)pthread_mutex_lock(&h->lock);
+    h->body_bytes -= r->counted;
+    (void)pthread_mutex_unlock(&h->lock);
+    r->counted = 0;
+}
+
+static void take_body(struct fm_web *h, struct fm_web_request *r, const char *data, size_t n)
+{
+    if (r->refused) return;
+    if (r->body.len + n > h->o.body_max)
+        r->refused = 413;
+    else if (!count_body(h, r, n))
+        r->refused = 503;
     else
         fm_buf_add(&r->body, data, n);
-    if (r->body.failed) r->too_large = true;
-    if (r->too_large) fm_buf_release(&r->body);
+    if (r->body.failed) r->refused = 503;
+    if (r->refused) {
+        fm_buf_release(&r->body);
+        uncount_body(h, r);
+    }
+    owe(h, r->c, r->started + h->o.body_seconds + (double)r->body.len / BODY_RATE);
+}
+
+/* ---- heads that a proxy in front could understand otherwise ---- */
+
+struct counts {
+    int host, length, coding;
+};
+
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct counts *n = cls;
+    (void)kind;
+    (void)value;
+    n->host += !strcasecmp(name, MHD_HTTP_HEADER_HOST);
+    n->length += !strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    n->coding += !strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    return MHD_YES;
+}
+
+static bool is_ambiguous(struct MHD_Connection *c, const char *version)
+{
+    struct counts n = {0};
+    (void)MHD_get_connection_values(c, MHD_HEADER_KIND, count_header, &n);
+    return n.host > 1 || n.length + n.coding > 1 || (!n.host && !strcmp(version, MHD_HTTP_VERSION_1_1));
 }
 
 static bool declares_too_much(const struct fm_web_request *r)
@@ -390,9 +462,20 @@ static bool declares_too_much(const struct fm_web_request *r)
     return length && strtoull(length, NULL, 10) > r->h->o.body_max;
 }
 
-static const char TOO_LARGE[] =
-    "{\"error\":{\"message\":\"the request's body is larger than this server takes\",\"type\":\"invalid_request_error\","
-    "\"param\":null,\"code\":\"invalid_request_error\"}}";
+static void refuse(struct fm_web_request *r, int status)
+{
+    char body[256];
+    const char *why = status == 413   ? "the request's body is larger than this server takes"
+                      : status == 400 ? "the request's head says not once where it goes and how long it is"
+                                      : "too many large requests at once";
+    const int n =
+        snprintf(body, sizeof body, "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}",
+                 why, status == 503 ? "server_error" : "invalid_request_error",
+                 status == 503 ? "server_error" : "invalid_request_error");
+    r->handled = true;
+    fm_web_set_header(r, "Connection", "close");
+    fm_web_reply(r, status, "application/json", body, (size_t)n);
+}
 
 /* A path or argument with a NUL stays as it came: it names nothing here. */
 static size_t unescape(void *cls, struct MHD_Connection *c, char *s)
@@ -407,27 +490,24 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 {
     struct fm_web *h = cls;
     struct fm_web_request *r = *con;
-    (void)version;
     if (!r) { /* the headers are there */
         if (atomic_load(&h->closing) || !(r = request_new(h, c, url, method))) return MHD_NO;
         *con = r;
-        if (!declares_too_much(r)) return MHD_YES;
-        r->handled = true;
-        fm_web_set_header(r, "Connection", "close");
-        fm_web_reply(r, 413, "application/json", TOO_LARGE, sizeof TOO_LARGE - 1);
+        owe(h, c, r->started + h->o.body_seconds);
+        const int status = is_ambiguous(c, version) ? 400 : declares_too_much(r) ? 413 : 0;
+        if (!status) return MHD_YES;
+        refuse(r, status);
         return answer_or_sleep(r);
     }
     if (*n) {
-        take_body(r, data, *n);
+        take_body(h, r, data, *n);
         *n = 0;
         return MHD_YES;
     }
     if (!r->handled) {
         r->handled = true;
-        if (r->too_large)
-            fm_web_reply(r, 413, "application/json", TOO_LARGE, sizeof TOO_LARGE - 1);
-        else
-            h->o.handler(h->o.arg, r);
+        owe(h, c, 0);
+        r->refused ? refuse(r, r->refused) : h->o.handler(h->o.arg, r);
     }
     return answer_or_sleep(r);
 }
@@ -459,13 +539,38 @@ static void report(struct fm_web *h, struct fm_web_request *r, bool complete)
     h->o.done(h->o.arg, &d, r->mark);
 }
 
+static void on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct fm_web *h = cls;
+    struct connection *k = *socket_context;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED && info && (k = fm_calloc(1, sizeof *k))) {
+        *k = (struct connection){.fd = info->connect_fd, .deadline = fm_seconds() + h->o.idle_seconds};
+        (void)pthread_mutex_lock(&h->lock);
+        k->next = h->connections;
+        if (k->next) k->next->prev = k;
+        h->connections = k;
+        (void)pthread_mutex_unlock(&h->lock);
+        *socket_context = k;
+    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && k) {
+        (void)pthread_mutex_lock(&h->lock);
+        *(k->prev ? &k->prev->next : &h->connections) = k->next;
+        if (k->next) k->next->prev = k->prev;
+        (void)pthread_mutex_unlock(&h->lock);
+        *socket_context = NULL;
+        fm_free(k);
+    }
+}
+
 static void on_completed(void *cls, struct MHD_Connection *c, void **con, enum MHD_RequestTerminationCode code)
 {
     struct fm_web *h = cls;
     struct fm_web_request *r = *con;
-    (void)c;
     if (!r) return;
     *con = NULL;
+    owe(h, c, fm_seconds() + h->o.idle_seconds);
+    uncount_body(h, r);
     if (r->fd >= 0) (void)!epoll_ctl(h->epoll, EPOLL_CTL_DEL, r->fd, NULL);
     (void)pthread_mutex_lock(&h->lock);
     *(r->prev ? &r->prev->next : &h->first) = r->next;
@@ -525,6 +630,8 @@ static void *watch(void *arg)
         next = now + 0.5;
         (void)pthread_mutex_lock(&h->lock);
         for (struct fm_web_request *r = h->first; r; r = r->next) ping(r, now, h->o.ping_seconds);
+        for (struct connection *k = h->connections; k; k = k->next)
+            if (k->deadline > 0 && now > k->deadline) (void)shutdown(k->fd, SHUT_RDWR); /* the library closes it */
         (void)pthread_mutex_unlock(&h->lock);
     }
     return NULL;
@@ -532,26 +639,27 @@ static void *watch(void *arg)
 
 /* ---- the server ---- */
 
-static enum fm_status listen_on(struct fm_web *h, struct fm_error *err)
+enum fm_status fm_web_listen(const char *host, int port, int *out, int *bound, struct fm_error *err)
 {
-    char port[16];
+    char number[16];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
-    (void)snprintf(port, sizeof port, "%d", h->o.port);
-    const int rc = getaddrinfo(h->o.host, port, &hints, &found);
-    if (rc) return fm_fail(err, FM_ERR_USAGE, "serve: %s: %s", h->o.host, gai_strerror(rc));
-    h->listening = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    const int on = 1;
-    (void)setsockopt(h->listening, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)snprintf(number, sizeof number, "%d", port);
+    const int rc = getaddrinfo(host, number, &hints, &found);
+    if (rc) return fm_fail(err, FM_ERR_USAGE, "serve: %s: %s", host, gai_strerror(rc));
+    const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     enum fm_status st = FM_OK;
     struct sockaddr_storage a;
     socklen_t n = sizeof a;
-    if (h->listening < 0 || bind(h->listening, found->ai_addr, found->ai_addrlen) || listen(h->listening, 1024) ||
-        getsockname(h->listening, (struct sockaddr *)&a, &n)) {
-        st = fm_fail(err, FM_ERR_FAILED, "serve: %s port %d: %m", h->o.host, h->o.port);
+    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) || listen(fd, 1024) ||
+        getsockname(fd, (struct sockaddr *)&a, &n)) {
+        st = fm_fail(err, FM_ERR_FAILED, "serve: %s port %d: %m", host, port);
         fm_hint(err, "--port N takes another, --port 0 any that is free");
+        if (fd >= 0) (void)close(fd);
     } else {
-        h->port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                                : ((struct sockaddr_in *)&a)->sin_port);
+        *out = fd;
+        *bound = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                               : ((struct sockaddr_in *)&a)->sin_port);
     }
     freeaddrinfo(found);
     return st;
@@ -560,7 +668,9 @@ static enum fm_status listen_on(struct fm_web *h, struct fm_error *err)
 static void fill_defaults(struct fm_web_options *o)
 {
     if (!o->connections) o->connections = CONNECTIONS;
+    if (!o->per_address) o->per_address = (o->connections + 1) / 2;
     if (!o->body_max) o->body_max = BODY_MAX;
+    if (!o->body_seconds) o->body_seconds = BODY_SECONDS;
     if (!o->idle_seconds) o->idle_seconds = IDLE_SECONDS;
     if (!o->ping_seconds) o->ping_seconds = PING_SECONDS;
 }
@@ -568,25 +678,29 @@ static void fill_defaults(struct fm_web_options *o)
 enum fm_status fm_web_open(const struct fm_web_options *o, struct fm_web **out, struct fm_error *err)
 {
     struct fm_web *h = fm_calloc(1, sizeof *h);
-    if (!h) return fm_fail_memory(err, "a server", sizeof *h);
+    if (!h) {
+        (void)close(o->socket);
+        return fm_fail_memory(err, "a server", sizeof *h);
+    }
     enum fm_status st;
     h->o = *o;
-    h->listening = h->epoll = -1;
+    h->listening = o->socket;
+    h->epoll = -1;
     fill_defaults(&h->o);
     if (getrandom(&h->salt, sizeof h->salt, 0) < 0) h->salt = (uint64_t)(fm_seconds() * 1e9);
     (void)pthread_mutex_init(&h->lock, NULL);
-    FM_GOTO(listen_on(h, err));
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (h->epoll < 0 || pthread_create(&h->watcher, NULL, watch, h))
         FM_GOTO(fm_fail(err, FM_ERR_FAILED, "serve: a thread for connections: %m"));
     h->has_watcher = true;
     h->d = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
                             on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listening, MHD_OPTION_CONNECTION_LIMIT,
-                            (unsigned)h->o.connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)h->o.idle_seconds, MHD_OPTION_NOTIFY_COMPLETED,
-                            on_completed, h, MHD_OPTION_UNESCAPE_CALLBACK, unescape, h, MHD_OPTION_END);
-    if (!h->d)
-        FM_GOTO(fm_fail(err, FM_ERR_FAILED, "serve: %s port %d: the HTTP library does not start", o->host, o->port));
+                            (unsigned)h->o.connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)h->o.per_address,
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)h->o.idle_seconds,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_UNESCAPE_CALLBACK, unescape, h,
+                            MHD_OPTION_END);
+    if (!h->d) FM_GOTO(fm_fail(err, FM_ERR_FAILED, "serve: the HTTP library does not start"));
     h->listening = -1; /* the library closes it */
     *out = h;
     return FM_OK;
@@ -594,8 +708,6 @@ out:
     fm_web_close(h);
     return st;
 }
-
-int fm_web_port(const struct fm_web *h) { return h->port; }
 
 void fm_web_quiesce(struct fm_web *h)
 {

@@ -21,19 +21,22 @@ struct fm_web;
 struct fm_web_request;
 
 struct fm_web_options {
-    const char *host; /* address to bind: "127.0.0.1", "::1", "0.0.0.0", "::", or a name          */
-    int port;         /* 0: any that is free                                                     */
+    int socket;       /* of fm_web_listen; closed by the server, also when it does not open       */
     int connections;  /* at once; 0: 4096                                                        */
-    size_t body_max;  /* bytes of a request's body; 0: 48 MiB                                    */
-    int idle_seconds; /* a connection without a request is closed after; 0: 75                   */
+    int per_address;  /* of them from one address; 0: half                                       */
+    size_t body_max;  /* bytes of a request's body; 0: 48 MiB. All that are held: eight times it  */
+    int idle_seconds; /* a connection without a whole head of a request is closed after; 0: 75   */
+    int body_seconds; /* for a body, and a second more for each 64 KiB of it that came; 0: 30    */
     int ping_seconds; /* of silence in a stream; 0: 10                                           */
     void (*handler)(void *arg, struct fm_web_request *r);
     void (*done)(void *arg, const struct fm_served *r, int mark); /* NULL, or at each request's end */
     void *arg;
 };
 
+/* host: address to bind: "127.0.0.1", "::1", "0.0.0.0", "::", or a name.  port 0: any that is free.  Nothing is accepted
+ * yet; *bound is the port. */
+enum fm_status fm_web_listen(const char *host, int port, int *socket, int *bound, struct fm_error *err) FM_MUST_USE;
 enum fm_status fm_web_open(const struct fm_web_options *o, struct fm_web **out, struct fm_error *err) FM_MUST_USE;
-int fm_web_port(const struct fm_web *h);
 /* Stop accepting; open requests go on. */
 void fm_web_quiesce(struct fm_web *h);
 int fm_web_active(struct fm_web *h); /* requests that are not answered to their end */
