@@ -114,8 +114,18 @@ struct fm_disk_cache_stats {
     uint64_t failed, skipped;        /* … not written: the disk refused; too much was waiting to be written   */
 };
 
+/* Counts of times: bins[i] within fm_histogram_bounds[i - 1] … [i] seconds, the last one above all bounds. */
+enum { FM_HISTOGRAM_BOUNDS = 18 };
+extern const double fm_histogram_bounds[FM_HISTOGRAM_BOUNDS];
+struct fm_histogram {
+    uint64_t bins[FM_HISTOGRAM_BOUNDS + 1], n;
+    double sum;
+};
+
 struct fm_scheduler_stats {
     int slots, busy, waiting, ctx;
+    double wait_seconds;                                 /* about how long a new request will wait for a slot */
+    struct fm_histogram queued, first_token, next_token; /* to a slot; from submit to it; between two of an answer */
     uint64_t requests, prompt_tokens, cached_tokens, answer_tokens, steps, rows; /* since the start */
     uint64_t ends[FM_END_COUNT], refused;
     double prompt_seconds, answer_seconds;                      /* of computing */
@@ -127,8 +137,8 @@ void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out);
 
 struct fm_slot_info {
     bool busy;
-    int prompt_tokens, done_tokens, answer_tokens; /* done: of the prompt, cached ones included */
-    double seconds;                                /* since it was submitted */
+    int prompt_tokens, done_tokens, cached_tokens, answer_tokens; /* done: of the prompt, cached ones included */
+    double seconds, answer_seconds; /* since it was submitted; since its first token, 0: none yet */
 };
 void fm_scheduler_slot(struct fm_scheduler *s, int i, struct fm_slot_info *out);
 

@@ -36,20 +36,24 @@ static void add_rows(struct fm_scheduler *s, struct plan *p, struct fm_request *
     p->b.T += n;
 }
 
-/* Ends r; its slot is free afterwards. */
+/* Ends r, counted before anybody is told; its slot is free afterwards. */
 static void end_slot(struct fm_scheduler *s, struct fm_request *r, enum fm_end end, const struct fm_error *err)
 {
+    const double held = fm_seconds() - r->t_start;
     fm_request_publish(r);
-    fm_request_finish(r, end, err);
     (void)pthread_mutex_lock(&s->lock);
-    for (int i = 0; i < s->n_slots; i++)
-        if (s->slots[i] == r) s->slots[i] = NULL;
+    s->slot_seconds = s->slot_seconds > 0 ? 0.9 * s->slot_seconds + 0.1 * held : held;
     s->stats.ends[end]++;
-    fm_fair_leave(s, r);
     s->stats.prompt_tokens += (uint64_t)(r->n_prompt - r->cached);
     s->stats.cached_tokens += (uint64_t)r->cached;
     s->stats.disk_tokens += (uint64_t)r->load.got * FM_KV_BLOCK;
     s->stats.answer_tokens += (uint64_t)r->made;
+    fm_fair_leave(s, r);
+    (void)pthread_mutex_unlock(&s->lock);
+    fm_request_finish(r, end, err);
+    (void)pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < s->n_slots; i++)
+        if (s->slots[i] == r) s->slots[i] = NULL;
     (void)pthread_mutex_unlock(&s->lock);
     fm_request_drop(r);
 }
@@ -224,6 +228,7 @@ static void show(struct fm_scheduler *s)
         r->rows_shown = r->rows;
         r->info = (struct fm_slot_info){.busy = true,
                                         .prompt_tokens = r->n_prompt,
+                                        .cached_tokens = r->cached,
                                         .done_tokens = r->fed < r->n_prompt ? r->fed : r->n_prompt,
                                         .answer_tokens = r->made};
     }

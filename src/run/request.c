@@ -212,10 +212,24 @@ void fm_request_pick(struct fm_request *r, const float *logits, struct fm_candid
     r->picked = fm_sampler_pick(&r->sampler, logits, r->ids, r->n);
 }
 
+static void note_time(struct fm_request *r)
+{
+    struct fm_scheduler *s = r->s;
+    const double now = fm_seconds();
+    (void)pthread_mutex_lock(&s->lock);
+    if (r->t_first > 0)
+        fm_histogram_add(&s->stats.next_token, now - r->t_last);
+    else
+        fm_histogram_add(&s->stats.first_token, now - r->t_submit);
+    if (r->t_first <= 0) r->t_first = now;
+    r->t_last = now;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
 enum fm_end fm_request_advance(struct fm_request *r, const float *logits, struct fm_error *err)
 {
     const struct fm_tokenizer *t = r->s->e->tok;
-    if (!r->made) r->t_first = fm_seconds();
+    note_time(r);
     if (r->n == r->cap) return FM_END_LENGTH; /* max_tokens 0 */
     const int32_t id = r->picked;
     const bool end = !r->o.ignore_end && fm_engine_is_end(r->s->e, id);

@@ -88,6 +88,14 @@ static void sweep(struct fm_scheduler *s)
     }
 }
 
+static void note_start(struct fm_scheduler *s, struct fm_request *r)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    r->t_start = fm_seconds();
+    fm_histogram_add(&s->stats.queued, r->t_start - r->t_submit);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
 static void admit(struct fm_scheduler *s)
 {
     for (int i = 0; i < s->n_slots; i++) {
@@ -97,7 +105,7 @@ static void admit(struct fm_scheduler *s)
         if (r) s->slots[i] = r;
         (void)pthread_mutex_unlock(&s->lock);
         if (!r) return;
-        r->t_start = fm_seconds();
+        note_start(s, r);
         fm_request_adopt(r);
     }
 }
@@ -430,6 +438,8 @@ void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out)
     out->ctx = s->ctx;
     out->busy = busy_slots(s);
     out->waiting = s->waiting;
+    const int before = out->waiting + 1 - (out->slots - out->busy); /* requests that must end first */
+    out->wait_seconds = before > 0 ? s->slot_seconds * before / out->slots : 0;
     (void)pthread_mutex_unlock(&s->lock);
     if (s->disk) fm_kvstore_stats(s->disk, &out->disk);
 }
@@ -445,6 +455,7 @@ void fm_scheduler_slot(struct fm_scheduler *s, int i, struct fm_slot_info *out)
         out->busy = true;
         out->prompt_tokens = r->n_prompt;
         out->seconds = fm_seconds() - r->t_submit;
+        out->answer_seconds = r->t_first > 0 ? fm_seconds() - r->t_first : 0;
     }
     (void)pthread_mutex_unlock(&s->lock);
 }

@@ -58,8 +58,8 @@ struct fm_request {
     struct fm_sampler sampler;
     int32_t picked;
     struct fm_stream stream;
-    struct fm_buf before, with; /* decoded text, reused */
-    double t_submit, t_start, t_first;
+    struct fm_buf before, with;                /* decoded text, reused */
+    double t_submit, t_start, t_first, t_last; /* t_last: of the newest token */
 };
 
 /* How long steps take, learned as they go: moving means, 0 where nothing is known. */
@@ -92,6 +92,7 @@ struct fm_scheduler {
     int n_wanted;
 
     struct fm_pace pace;
+    double slot_seconds; /* how long a request holds its slot: moving mean */
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -100,6 +101,8 @@ struct fm_scheduler {
     bool aborted; /* the last step was given up */
     atomic_bool abort_step;
 };
+
+void fm_histogram_add(struct fm_histogram *h, double seconds);
 
 /* ---- fair.c: under the lock ---- */
 

@@ -150,7 +150,8 @@ void fm_api_props(struct fm_server *s, struct fm_web_request *r)
     struct fm_scheduler_stats st;
     struct fm_buf b = {0};
     fm_scheduler_stats(s->scheduler, &st);
-    fm_buf_printf(&b, "{\"total_slots\":%d,\"n_ctx\":%d,\"model\":", st.slots, st.ctx);
+    fm_buf_printf(&b, "{\"total_slots\":%d,\"busy_slots\":%d,\"waiting\":%d,\"n_ctx\":%d,\"model\":", st.slots, st.busy,
+                  st.waiting, st.ctx);
     fm_put_str(&b, s->name);
     fm_buf_str(&b, ",\"architecture\":");
     fm_put_str(&b, s->info->family);
@@ -177,69 +178,10 @@ void fm_api_slots(struct fm_server *s, struct fm_web_request *r)
         fm_scheduler_slot(s->scheduler, i, &x);
         fm_buf_printf(&b,
                       "%s{\"id\":%d,\"n_ctx\":%d,\"is_processing\":%s,\"prompt_tokens\":%d,\"prompt_done\":%d,"
-                      "\"answer_tokens\":%d,\"seconds\":%.3f}",
+                      "\"cached_tokens\":%d,\"answer_tokens\":%d,\"seconds\":%.3f,\"answer_seconds\":%.3f}",
                       i ? "," : "", i, st.ctx, x.busy ? "true" : "false", x.prompt_tokens, x.done_tokens,
-                      x.answer_tokens, x.seconds);
+                      x.cached_tokens, x.answer_tokens, x.seconds, x.answer_seconds);
     }
     fm_buf_char(&b, ']');
     fm_reply_json(r, 200, &b);
-}
-
-/* Prometheus text format 0.0.4. */
-void fm_api_metrics(struct fm_server *s, struct fm_web_request *r)
-{
-    static const char *const ends[FM_END_COUNT] = {"stop", "length", "cancelled", "deadline", "failed", "shutdown"};
-    struct fm_scheduler_stats st;
-    struct fm_buf b = {0};
-    fm_scheduler_stats(s->scheduler, &st);
-    const struct {
-        const char *name, *type, *help;
-        double value;
-    } rows[] = {
-        {"fathom_http_requests_total", "counter", "HTTP requests", (double)atomic_load(&s->requests)},
-        {"fathom_http_requests_open", "gauge", "HTTP requests not answered to their end", fm_web_active(s->http)},
-        {"fathom_requests_total", "counter", "generations accepted", (double)st.requests},
-        {"fathom_requests_refused_total", "counter", "generations refused because the queue was full",
-         (double)st.refused},
-        {"fathom_requests_running", "gauge", "requests with a slot", st.busy},
-        {"fathom_requests_waiting", "gauge", "requests in the queue", st.waiting},
-        {"fathom_slots", "gauge", "requests that can run together", st.slots},
-        {"fathom_prompt_tokens_total", "counter", "prompt tokens computed", (double)st.prompt_tokens},
-        {"fathom_cached_tokens_total", "counter", "prompt tokens found in the cache", (double)st.cached_tokens},
-        {"fathom_answer_tokens_total", "counter", "tokens generated", (double)st.answer_tokens},
-        {"fathom_prompt_seconds_total", "counter", "time computing prompts", st.prompt_seconds},
-        {"fathom_answer_seconds_total", "counter", "time computing answers", st.answer_seconds},
-        {"fathom_steps_total", "counter", "forward passes", (double)st.steps},
-        {"fathom_rows_total", "counter", "rows of all forward passes", (double)st.rows},
-        {"fathom_kv_bytes", "gauge", "memory reserved for keys and values", (double)st.kv_bytes},
-        {"fathom_prefix_cache_bytes", "gauge", "of it held by the prefix cache", (double)st.cache_bytes},
-        {"fathom_prefix_cache_limit_bytes", "gauge", "what the prefix cache may hold", (double)st.cache_limit},
-        {"fathom_prefix_cache_evicted_total", "counter", "blocks dropped from the prefix cache",
-         (double)st.cache_evicted},
-        {"fathom_disk_cached_tokens_total", "counter", "of the cached prompt tokens: came from disk",
-         (double)st.disk_tokens},
-        {"fathom_disk_cache_bytes", "gauge", "files of the cache on disk", (double)st.disk.bytes},
-        {"fathom_disk_cache_limit_bytes", "gauge", "what they may take; 0: there is none", (double)st.disk.limit},
-        {"fathom_disk_cache_blocks", "gauge", "their number, each 64 tokens", (double)st.disk.files},
-        {"fathom_disk_cache_read_total", "counter", "blocks read from disk", (double)st.disk.read},
-        {"fathom_disk_cache_written_total", "counter", "blocks written", (double)st.disk.written},
-        {"fathom_disk_cache_evicted_total", "counter", "blocks removed for lack of room", (double)st.disk.evicted},
-        {"fathom_disk_cache_dropped_total", "counter", "files that were not what they should be",
-         (double)st.disk.dropped},
-        {"fathom_disk_cache_failed_total", "counter", "blocks that the disk refused", (double)st.disk.failed},
-        {"fathom_disk_cache_skipped_total", "counter", "blocks not written because too many waited",
-         (double)st.disk.skipped},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        fm_buf_printf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", rows[i].name, rows[i].help, rows[i].name,
-                      rows[i].type, rows[i].name, rows[i].value);
-    fm_buf_str(&b, "# HELP fathom_requests_ended_total generations by how they ended\n"
-                   "# TYPE fathom_requests_ended_total counter\n");
-    for (int i = 0; i < FM_END_COUNT; i++)
-        fm_buf_printf(&b, "fathom_requests_ended_total{reason=\"%s\"} %llu\n", ends[i], (unsigned long long)st.ends[i]);
-    if (b.failed)
-        fm_web_reply(r, 503, "text/plain", "memory is short\n", 16);
-    else
-        fm_web_reply(r, 200, "text/plain; version=0.0.4", b.data, b.len);
-    fm_buf_release(&b);
 }

@@ -265,9 +265,21 @@ static void client_left(void *arg)
     for (int i = 0; i < a->n; i++) fm_request_cancel(a->requests[i]);
 }
 
+/* When the queue will have moved on, as things go now. */
+static void set_retry(struct fm_server *s, struct fm_web_request *r)
+{
+    enum { SECONDS_MAX = 60 };
+    struct fm_scheduler_stats st;
+    char seconds[16];
+    fm_scheduler_stats(s->scheduler, &st);
+    const double wait = st.slots ? st.wait_seconds / (st.waiting + 1) : 0; /* until one of those who wait has a slot */
+    (void)snprintf(seconds, sizeof seconds, "%d", wait < 1 ? 1 : wait < SECONDS_MAX ? (int)ceil(wait) : SECONDS_MAX);
+    fm_web_set_header(r, "Retry-After", seconds);
+}
+
 static void refuse(struct fm_answer *a, const struct fm_fault *f, bool busy)
 {
-    if (busy) fm_web_set_header(a->all[0].r, "Retry-After", "1");
+    if (busy) set_retry(a->all[0].s, a->all[0].r);
     a->all[0].dialect->fault(a->all[0].r, f);
     answer_free(a);
 }

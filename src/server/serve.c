@@ -65,8 +65,9 @@ static void last_words(struct fm_server *s)
 
 static void done(void *server, const struct fm_served *r, int key)
 {
-    const struct fm_server *s = server;
+    struct fm_server *s = server;
     struct fm_served told = *r;
+    if (r->status >= 0 && r->status < FM_STATUSES) atomic_fetch_add(&s->statuses[r->status], 1);
     if (key >= 0) {
         fm_keys_leave(s->keys, key, fm_seconds(), r->prompt_tokens + r->answer_tokens);
         told.key = fm_keys_name(s->keys, key);

@@ -12,6 +12,8 @@
 #include "server/keys.h"
 #include "server/web.h"
 
+enum { FM_STATUSES = 600 };
+
 struct fm_server {
     const struct fm_serve_options *o;
     struct fm_engine *engine;
@@ -24,10 +26,10 @@ struct fm_server {
     const char *format; /* chat format, "plain" where the model has none */
     bool thinks;        /* the format knows reasoning                    */
     char fingerprint[24];
-    long long started; /* Unix time */
-    atomic_ullong requests;
-    atomic_bool stopping;     /* no new work                 */
-    bool no_files, few_calls; /* what the sandbox has taken  */
+    long long started;                             /* Unix time */
+    atomic_ullong requests, statuses[FM_STATUSES]; /* answers by status          */
+    atomic_bool stopping;                          /* no new work                */
+    bool no_files, few_calls;                      /* what the sandbox has taken */
 };
 
 /* ---- router.c ---- */
