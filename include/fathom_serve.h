@@ -28,6 +28,7 @@ struct fm_scheduler_options {
     int ctx;              /* longest prompt and answer of one request; 0: the engine's                  */
     uint64_t cache_bytes; /* of KV kept behind finished requests; 0: as much as all slots' own, at most 1/8 of memory */
     bool no_cache;        /* none in memory                                     */
+    const char *powercap; /* where the processors' energy is read; NULL: /sys/class/powercap */
     const char *cache_dir;    /* KV blocks stay here for the next start, too; NULL: in memory only */
     uint64_t cache_dir_bytes; /* of files there; 0: 4 GiB                                          */
 };
@@ -68,6 +69,7 @@ struct fm_request_result {
     int prompt_tokens, cached_tokens, answer_tokens;
     const char *stop;                                     /* the stop text that was met, or NULL                 */
     double queue_seconds, prompt_seconds, answer_seconds; /* waiting; to the first token; from there to the end */
+    double joules;                                        /* its share of the steps', where the machine counts them */
     struct fm_error error;                                /* of FM_END_FAILED                                    */
 };
 
@@ -124,6 +126,7 @@ struct fm_histogram {
 
 struct fm_scheduler_stats {
     int slots, busy, waiting, ctx;
+    double joules;                                       /* of all steps, where the machine counts them */
     double wait_seconds;                                 /* about how long a new request will wait for a slot */
     struct fm_histogram queued, first_token, next_token; /* to a slot; from submit to it; between two of an answer */
     uint64_t requests, prompt_tokens, cached_tokens, answer_tokens, steps, rows; /* since the start */
@@ -133,6 +136,7 @@ struct fm_scheduler_stats {
     uint64_t disk_tokens;                                       /* of cached_tokens: came from disk */
     struct fm_disk_cache_stats disk;
 };
+bool fm_scheduler_has_joules(const struct fm_scheduler *s); /* the machine counts them, and lets us read */
 void fm_scheduler_stats(struct fm_scheduler *s, struct fm_scheduler_stats *out);
 
 struct fm_slot_info {
@@ -154,6 +158,12 @@ struct fm_served {
     const char *key; /* the name of the key it came with; NULL: without limits, or none                    */
 };
 
+/* Of a million tokens: of the prompt, of the prompt and found in the cache, of the answer. */
+struct fm_prices {
+    bool set;
+    double in, hit, out;
+};
+
 struct fm_serve_options {
     const char *host;        /* NULL: 127.0.0.1                                           */
     int port;                /* 0: any that is free                                       */
@@ -173,6 +183,8 @@ struct fm_serve_options {
     int body_seconds;   /* for its body, and 1 s more for each 64 KiB; 0: 30      */
     double seconds_max; /* of one request; 0: no limit                            */
     int drain_seconds;  /* after a stop, for answers under way; 0: 30             */
+    struct fm_prices prices;
+    const char *ledger; /* NULL, or a file that gets a line for each generation */
     struct fm_scheduler_options scheduler;
     /* When it listens the process gives up for good what it will not need: opening files, starting programs, connecting, …
      * (docs/SERVER.md); with cache_dir only HTTP's threads give up files.  A kernel that cannot is warned of. */

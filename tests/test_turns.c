@@ -1,7 +1,9 @@
 /* Whose turn it is, how much of a step prompts may take, and how soon a request that nobody wants stops.  No clock decides:
  * the model's steps are scripted, or counted by operations. */
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 #include "run_testing.h"
 
@@ -159,15 +161,15 @@ static void accounts_neither_save_nor_forgive(void **state)
     struct fm_scheduler s = {0};
     struct fm_request a = {.o.user = "a"}, b = {.o.user = "b"}, again = {.o.user = "a"}, c = {.o.user = "c"};
     assert_true(fm_fair_join(&s, &a));
-    fm_fair_charge(&a, 100, 10);
+    fm_fair_charge(&a, fm_fair_work(100, 10));
     assert_int_equal(a.user->served, 130);
     assert_true(fm_fair_join(&s, &b));
     assert_int_equal(b.user->served, 130); /* having waited outside saves nothing up … */
-    fm_fair_charge(&a, 70, 0);
+    fm_fair_charge(&a, fm_fair_work(70, 0));
     fm_fair_leave(&s, &a);
     assert_true(fm_fair_join(&s, &again));
     assert_int_equal(again.user->served, 200); /* … and going for a moment forgives nothing */
-    fm_fair_charge(&b, 500, 0);
+    fm_fair_charge(&b, fm_fair_work(500, 0));
     fm_fair_leave(&s, &again);
     assert_ptr_equal(s.users, b.user); /* below all who are here: nothing to remember */
     assert_null(s.users->next);
@@ -184,7 +186,7 @@ static void accounts_neither_save_nor_forgive(void **state)
         (void)snprintf(names[i], sizeof names[i], "u%d", i);
         many[i].o.user = names[i];
         assert_true(fm_fair_join(&s, &many[i]));
-        fm_fair_charge(&many[i], 1 + i, 0);
+        fm_fair_charge(&many[i], fm_fair_work(1 + i, 0));
         fm_fair_leave(&s, &many[i]);
     }
     int n = 0;
@@ -406,6 +408,78 @@ static void who_leaves_disturbs_nobody(void **state)
     fm_engine_close(e);
 }
 
+/* ---- energy ---- */
+
+static void write_number(const char *folder, const char *name, unsigned long long n)
+{
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    (void)fprintf(f, "%llu\n", n);
+    assert_int_equal(fclose(f), 0);
+}
+
+static char meter_path[64], package_path[80];
+static unsigned long long meter;
+
+/* Every call of one slot costs 2 J, on a meter that begins anew at 1000 J. */
+static void costly_swiglu(struct fm_ctx *c, float *y, const float *g, const float *u, size_t n)
+{
+    meter = (meter + 2000000) % 1000000000;
+    write_number(package_path, "energy_uj", meter);
+    fm_ops_cpu.swiglu(c, y, g, u, n);
+}
+
+static void joules_are_shared_by_work(void **state)
+{
+    (void)state;
+    struct fm_engine *e = engine_of(256);
+    struct stage at = {.lock = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER};
+    struct part p[3] = {0};
+    struct fm_ops ops = fm_ops_cpu;
+    struct fm_scheduler_stats stats;
+    int32_t ids[100];
+    some_ids(ids, 100, 6);
+    (void)snprintf(meter_path, sizeof meter_path, "/tmp/fathom-test-%d-power", (int)getpid());
+    (void)snprintf(package_path, sizeof package_path, "%s/intel-rapl:0", meter_path);
+    assert_int_equal(mkdir(meter_path, 0700) | mkdir(package_path, 0700), 0);
+    meter = 999000000; /* runs over with the first call */
+    write_number(package_path, "energy_uj", meter);
+    write_number(package_path, "max_energy_range_uj", 1000000000);
+    ops.swiglu = costly_swiglu;
+    e->ctx.op = &ops;
+    const struct fm_scheduler_options o = {.slots = 2, .no_cache = true, .powercap = meter_path};
+    ok(fm_scheduler_new(e, &o, &at.s, &err));
+    assert_true(fm_scheduler_has_joules(at.s));
+    submit(&at, &p[0], 'a', ids, 50, 1); /* a step of two layers */
+    await(&at, 1);
+    assert_true(fabs(p[0].r.joules - 4) < 1e-9);
+    pthread_mutex_lock(&e->turn); /* b's prompt and c's in one step, which is shared out by rows; or one by one */
+    submit(&at, &p[1], 'b', ids, 30, 3);
+    submit(&at, &p[2], 'c', ids, 60, 3);
+    pthread_mutex_unlock(&e->turn);
+    await(&at, 3);
+    fm_scheduler_stats(at.s, &stats);
+    assert_true(fabs(stats.joules - 4 * (double)stats.steps) < 1e-9);
+    assert_true(fabs(p[1].r.joules + p[2].r.joules - (stats.joules - 4)) < 1e-9);
+    finish(&at, p, 3);
+    fm_engine_close(e);
+
+    struct fm_energy none;
+    fm_energy_open(&none, "/nowhere");
+    assert_int_equal(none.n, 0);
+    assert_true(fm_energy_read(&none) == 0);
+    fm_energy_close(&none);
+    static const char *const files[] = {"energy_uj", "max_energy_range_uj"};
+    for (int i = 0; i < 2; i++) {
+        char path[160];
+        (void)snprintf(path, sizeof path, "%s/%s", package_path, files[i]);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(rmdir(package_path) | rmdir(meter_path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +488,7 @@ int main(void)
         cmocka_unit_test(a_long_prompt_holds_nobody_up),
         cmocka_unit_test(prompts_take_their_share_and_no_more),
         cmocka_unit_test(a_prompt_stops_between_two_tiles),
+        cmocka_unit_test(joules_are_shared_by_work),
         cmocka_unit_test(who_leaves_disturbs_nobody),
     };
     (void)snprintf(model_path, sizeof model_path, "/tmp/fathom-test-%d-t.gguf", (int)getpid());

@@ -28,6 +28,7 @@ enum fm_status fm_cmd_chat_encode(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_chat_decode(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_serve(struct fm_cli *cli, struct fm_error *err);
+enum fm_status fm_cmd_cost(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_ps(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_show(struct fm_cli *cli, struct fm_error *err);
 enum fm_status fm_cmd_plan(struct fm_cli *cli, struct fm_error *err);

@@ -54,6 +54,12 @@ static const struct fm_opt serve_rows[] = {
     {0, "body-seconds", FM_OPT_INT, AT(serve.body_seconds), 1, 86400, "N",
      "for a request's body, and 1 s more for each 64 KiB that came (default: 30)"},
     {0, "no-sandbox", FM_OPT_FLAG, AT(no_sandbox), 0, 0, NULL, "keep the right to open files, start programs, connect"},
+    {0, "price-in", FM_OPT_DOUBLE, AT(serve.prices.in), 0, 1e9, "X",
+     "of a million prompt tokens, for usage and ledger"},
+    {0, "price-hit", FM_OPT_DOUBLE, AT(serve.prices.hit), 0, 1e9, "X",
+     "of those found in the cache (default: as others)"},
+    {0, "price-out", FM_OPT_DOUBLE, AT(serve.prices.out), 0, 1e9, "X", "of a million tokens of answers"},
+    {0, "ledger", FM_OPT_TEXT, AT(serve.ledger), 0, 0, "FILE", "append what each answer took: see fathom cost"},
     {0, "log-json", FM_OPT_FLAG, AT(log_json), 0, 0, NULL, "the line per request as a JSON object"},
     {0},
 };
@@ -126,6 +132,15 @@ static enum fm_status read_keys(struct settings *s, struct fm_buf *b, const char
     return fm_fail(err, FM_ERR_INPUT, "read keys: %s: it holds none", s->key_file);
 }
 
+/* One that was not given: nothing, but found tokens cost as others. */
+static void set_prices(struct fm_prices *p)
+{
+    p->set = p->in >= 0 || p->hit >= 0 || p->out >= 0;
+    if (p->in < 0) p->in = 0;
+    if (p->hit < 0) p->hit = p->in;
+    if (p->out < 0) p->out = 0;
+}
+
 static enum fm_status serve(struct settings *s, struct fm_error *err)
 {
     struct fm_engine *e = NULL;
@@ -142,6 +157,7 @@ static enum fm_status serve(struct settings *s, struct fm_error *err)
     s->serve.scheduler.no_cache = s->cache_gb == 0;
     if (s->cache_gb > 0) s->serve.scheduler.cache_bytes = (uint64_t)(s->cache_gb * 1e9);
     s->serve.sandbox = !s->no_sandbox;
+    set_prices(&s->serve.prices);
     s->serve.stop = fm_signals_flag();
     s->serve.on_ready = ready;
     s->serve.on_stopping = stopping;
@@ -156,7 +172,7 @@ static enum fm_status serve(struct settings *s, struct fm_error *err)
 
 enum fm_status fm_cmd_serve(struct fm_cli *cli, struct fm_error *err)
 {
-    struct settings s = {.serve = {.port = 8080}, .cache_gb = -1};
+    struct settings s = {.serve = {.port = 8080, .prices = {.in = -1, .hit = -1, .out = -1}}, .cache_gb = -1};
     const struct fm_opt_set sets[] = {
         {fm_model_row, &s.setup}, {serve_rows, &s}, {fm_engine_rows, &s.setup}, {fm_log_rows, &s.setup}, {0}};
     struct fm_words words;

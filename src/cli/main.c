@@ -16,6 +16,7 @@ static const struct fm_command commands[] = {
     {"chat", "[MODEL]", "Talk with a model (so does fathom without a command).", fm_cmd_chat},
     {"run", "[MODEL] [PROMPT...]", "Answer one prompt, from the arguments or standard input.", fm_cmd_run},
     {"serve", "[MODEL]", "Put a model behind HTTP: the APIs of OpenAI, Anthropic and DeepSeek.", fm_cmd_serve},
+    {"cost", "LEDGER", "Sum up what each key's requests took.", fm_cmd_cost},
     {"ps", "", "Say what a running server is doing.", fm_cmd_ps},
     {"show", "[MODEL]", "Say what a model is: shape, parameters, bytes, work per token.", fm_cmd_show},
     {"plan", "[MODEL|CONFIG]", "Say what a model needs, whether it fits, and how fast it will be.", fm_cmd_plan},

@@ -242,7 +242,7 @@ static void show(struct fm_scheduler *s)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-static void account(struct fm_scheduler *s, const struct plan *p, double seconds)
+static void account(struct fm_scheduler *s, const struct plan *p, double seconds, double joules)
 {
     fm_pace_learn(&s->pace, p->answers, p->prompt_rows, seconds);
     (void)pthread_mutex_lock(&s->lock);
@@ -250,8 +250,11 @@ static void account(struct fm_scheduler *s, const struct plan *p, double seconds
     for (int i = 0; i < p->b.n_seqs; i++) {
         struct fm_request *r = s->of[i];
         const bool answers = r->phase == FM_PHASE_ANSWER;
-        fm_fair_charge(r, answers ? 0 : r->rows, answers ? 1 : 0);
+        const int work = fm_fair_work(answers ? 0 : r->rows, answers ? 1 : 0);
+        fm_fair_charge(r, work);
+        r->joules += joules * work / fm_fair_work(p->prompt_rows, p->answers);
     }
+    s->stats.joules += joules;
     s->stats.steps++;
     s->stats.rows += (uint64_t)(p->prompt_rows + p->answers);
     s->stats.prompt_seconds += seconds * share;
@@ -302,7 +305,7 @@ void fm_batch_step(struct fm_scheduler *s)
     struct plan p = compose(s);
     show(s);
     if (!p.b.T) return;
-    const double start = fm_seconds();
+    const double start = fm_seconds(), joules = s->energy.joules;
     s->ctx_step.status = FM_OK;
     s->ctx_step.cancel = &s->abort_step;
     (void)pthread_mutex_lock(&s->e->turn);
@@ -318,7 +321,7 @@ void fm_batch_step(struct fm_scheduler *s)
         fail_step(s, &p.b);
         return;
     }
-    account(s, &p, fm_seconds() - start);
+    account(s, &p, fm_seconds() - start, fm_energy_read(&s->energy) - joules);
     finish_step(s, &p.b);
     show(s);
 }

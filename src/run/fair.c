@@ -81,10 +81,9 @@ void fm_fair_leave(struct fm_scheduler *s, struct fm_request *r)
     forget_absent(s);
 }
 
-void fm_fair_charge(struct fm_request *r, int prompt_rows, int answer_rows)
-{
-    r->user->served += (uint64_t)prompt_rows + ANSWER_ROWS * (uint64_t)answer_rows;
-}
+int fm_fair_work(int prompt_rows, int answer_rows) { return prompt_rows + ANSWER_ROWS * answer_rows; }
+
+void fm_fair_charge(struct fm_request *r, int work) { r->user->served += (uint64_t)work; }
 
 void fm_fair_tally(struct fm_scheduler *s)
 {

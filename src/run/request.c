@@ -252,7 +252,8 @@ void fm_request_finish(struct fm_request *r, enum fm_end end, const struct fm_er
                                     .prompt_tokens = r->n_prompt,
                                     .cached_tokens = r->cached,
                                     .answer_tokens = r->made,
-                                    .stop = r->stream.met};
+                                    .stop = r->stream.met,
+                                    .joules = r->joules};
     const double now = fm_seconds();
     if (r->phase == FM_PHASE_LOADING) {
         fm_kvload_stop(r->s->disk, &r->load);

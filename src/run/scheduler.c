@@ -253,6 +253,7 @@ static void release(struct fm_scheduler *s)
     fm_kvstore_close(s->disk);
     fm_prefix_free(s->prefix);
     fm_arena_release(&s->arena);
+    fm_energy_close(&s->energy);
     fm_free(s->slots);
     fm_fair_free(s);
     fm_free(s->of);
@@ -282,6 +283,7 @@ enum fm_status fm_scheduler_new(struct fm_engine *e, const struct fm_scheduler_o
     FM_GOTO(make_rooms(s, err));
     if (!o->no_cache) FM_GOTO(fm_prefix_new(&e->kv, cache_limit(s, o), &s->prefix, err));
     if (o->cache_dir) FM_GOTO(open_disk(s, o, err));
+    fm_energy_open(&s->energy, o->powercap);
     if (pthread_mutex_init(&s->lock, NULL)) FM_GOTO(fm_fail_memory(err, "a lock", sizeof s->lock));
     if (pthread_cond_init(&s->wake, NULL) || pthread_create(&s->thread, NULL, serve, s)) {
         (void)pthread_mutex_destroy(&s->lock);
@@ -420,6 +422,8 @@ void fm_request_cancel(struct fm_request *r)
     (void)pthread_cond_signal(&s->wake);
     (void)pthread_mutex_unlock(&s->lock);
 }
+
+bool fm_scheduler_has_joules(const struct fm_scheduler *s) { return s->energy.n > 0; }
 
 bool fm_scheduler_drain(struct fm_scheduler *s)
 {

@@ -10,6 +10,7 @@
 #ifndef FM_RUN_SCHEDULER_H
 #define FM_RUN_SCHEDULER_H
 
+#include "base/energy.h"
 #include "fathom_serve.h"
 #include "run/kvstore.h"
 #include "run/prefix.h"
@@ -51,6 +52,7 @@ struct fm_request {
     int rows;                 /* of the running step                                        */
     struct fm_slot_info info; /* what others may see, and rows_shown: copies under the lock */
     int rows_shown;
+    double joules;
     struct fm_kv_block **blocks;
     struct fm_kv kv;
     int n_blocks;
@@ -92,7 +94,8 @@ struct fm_scheduler {
     int n_wanted;
 
     struct fm_pace pace;
-    double slot_seconds; /* how long a request holds its slot: moving mean */
+    struct fm_energy energy; /* the thread's alone, but n */
+    double slot_seconds;     /* how long a request holds its slot: moving mean */
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -108,7 +111,8 @@ void fm_histogram_add(struct fm_histogram *h, double seconds);
 
 bool fm_fair_join(struct fm_scheduler *s, struct fm_request *r) FM_MUST_USE; /* false: memory is short */
 void fm_fair_leave(struct fm_scheduler *s, struct fm_request *r);
-void fm_fair_charge(struct fm_request *r, int prompt_rows, int answer_rows);
+int fm_fair_work(int prompt_rows, int answer_rows);
+void fm_fair_charge(struct fm_request *r, int work);
 /* Everybody's pledged: what he has had, and what prompts in his slots will take yet. */
 void fm_fair_tally(struct fm_scheduler *s);
 void fm_fair_free(struct fm_scheduler *s);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/cost.h"
 #include "server/reply.h"
 
 /* ---- faults ---- */
@@ -65,8 +66,13 @@ static void usage(struct fm_reply *p, int input, int cached, int output)
 {
     fm_buf_printf(&p->out,
                   "\"usage\":{\"input_tokens\":%d,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":%d,"
-                  "\"output_tokens\":%d}",
+                  "\"output_tokens\":%d",
                   input - cached, cached, output);
+    if (output) {
+        const struct fm_answer_tokens t = fm_answer_tokens(p->answer);
+        fm_put_cost(p->s, &p->out, &t);
+    }
+    fm_buf_char(&p->out, '}');
 }
 
 static void head(struct fm_reply *p)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/cost.h"
 #include "server/openai.h"
 
 /* ---- faults ---- */
@@ -64,6 +65,7 @@ void fm_openai_usage(struct fm_reply *p)
                   t.prompt, t.answer, t.prompt + t.answer, t.cached, t.prompt - t.cached, t.cached);
     if (p->ask.thinking || t.reasoning)
         fm_buf_printf(&p->out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}", t.reasoning);
+    fm_put_cost(p->s, &p->out, &t);
     fm_buf_char(&p->out, '}');
 }
 

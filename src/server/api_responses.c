@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/cost.h"
 #include "server/reply.h"
 
 enum { NO_ITEM, REASONING, MESSAGE }; /* fm_reply.state: the open item's kind */
@@ -25,11 +26,14 @@ static const char *status_of(const struct fm_reply *p)
 static void put_usage(struct fm_reply *p, struct fm_buf *b)
 {
     const struct fm_request_result *r = &p->result;
+    const struct fm_answer_tokens t = fm_answer_tokens(p->answer);
     fm_buf_printf(
         b,
         ",\"usage\":{\"input_tokens\":%d,\"input_tokens_details\":{\"cached_tokens\":%d,\"cache_write_tokens\":0},"
-        "\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%d}",
+        "\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%d",
         r->prompt_tokens, r->cached_tokens, r->answer_tokens, p->n_reasoning, r->prompt_tokens + r->answer_tokens);
+    fm_put_cost(p->s, b, &t);
+    fm_buf_char(b, '}');
 }
 
 /* "key":the request's own value, or what stands for none */

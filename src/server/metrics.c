@@ -76,6 +76,7 @@ void fm_api_metrics(struct fm_server *s, struct fm_web_request *r)
         {"fathom_disk_cache_failed_total", "counter", "blocks that the disk refused", (double)st.disk.failed},
         {"fathom_disk_cache_skipped_total", "counter", "blocks not written because too many waited",
          (double)st.disk.skipped},
+        {"fathom_joules_total", "counter", "energy of all steps, where the machine counts it", st.joules},
         {"fathom_wait_seconds", "gauge", "about how long a new request waits for a slot", st.wait_seconds},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -1,5 +1,5 @@
 /* See reply.h.  Once its requests are in the queue an answer belongs to the scheduler's thread; the last on_end frees it. */
-#include "server/reply.h"
+#include "server/cost.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -183,6 +183,7 @@ struct fm_answer_tokens fm_answer_tokens(const struct fm_answer *a)
         t.cached += first ? r->cached_tokens : 0;
         t.answer += r->answer_tokens;
         t.reasoning += a->all[i].n_reasoning;
+        t.joules += r->joules;
     }
     return t;
 }
@@ -221,6 +222,7 @@ static void on_end(void *arg, const struct fm_request_result *result)
     if (p->last) {
         const struct fm_answer_tokens t = fm_answer_tokens(a);
         fm_web_note_tokens(p->r, t.prompt, t.cached, t.answer);
+        fm_ledger_note(p->s, p->r, &t);
         fm_web_on_close(p->r, NULL, NULL);
     }
     if (result->end == FM_END_FAILED)

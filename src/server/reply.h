@@ -73,6 +73,7 @@ struct fm_answer {
 /* Over all choices; tokens of a prompt count once. */
 struct fm_answer_tokens {
     int prompt, cached, answer, reasoning;
+    double joules; /* 0 where nobody counts them */
 };
 struct fm_answer_tokens fm_answer_tokens(const struct fm_answer *a);
 

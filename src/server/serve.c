@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sandbox.h"
-#include "server/server.h"
+#include "server/cost.h"
 
 enum { DRAIN_SECONDS = 30 };
 
@@ -83,7 +83,8 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     enum fm_status st;
     if (!mine.host) mine.host = "127.0.0.1";
     FM_TRY(check(o, mine.host, err));
-    struct fm_server s = {.o = &mine, .engine = e, .info = fm_engine_info(e), .tok = fm_engine_tokenizer(e)};
+    struct fm_server s = {
+        .o = &mine, .engine = e, .info = fm_engine_info(e), .tok = fm_engine_tokenizer(e), .ledger = -1};
     if (!s.tok) return fm_fail(err, FM_ERR_INPUT, "serve: %s: the model carries no tokenizer", s.info->path);
     default_name(s.info, name, sizeof name);
     s.name = o->name ? o->name : name;
@@ -93,6 +94,7 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     s.started = (long long)time(NULL);
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);
     if (o->n_keys) FM_GOTO(fm_keys_new(o->keys, o->n_keys, &s.keys, err));
+    FM_GOTO(fm_ledger_open(o, &s.ledger, err));
     FM_GOTO(fm_web_listen(mine.host, o->port, &socket, &port, err));
     FM_GOTO(fm_scheduler_new(e, &o->scheduler, &s.scheduler, err));
     const struct fm_web_options h = {.done = done,
@@ -117,6 +119,7 @@ out:
     fm_scheduler_free(s.scheduler); /* ends what is under way: every answer gets its last words, … */
     if (s.http) last_words(&s);     /* … and clients that read a moment for them                   */
     fm_web_close(s.http);
+    if (s.ledger >= 0) (void)close(s.ledger);
     fm_keys_free(s.keys);
     return st;
 }

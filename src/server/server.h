@@ -22,6 +22,7 @@ struct fm_server {
     struct fm_scheduler *scheduler;
     struct fm_keys *keys; /* NULL: everybody */
     struct fm_web *http;
+    int ledger;         /* -1: none */
     const char *name;   /* of the model, as clients see it */
     const char *format; /* chat format, "plain" where the model has none */
     bool thinks;        /* the format knows reasoning                    */
