@@ -55,6 +55,7 @@ static void test_gbnf(void **state)
          {"ab", "\xC3\x9F\xE2\x82\xAC", "\xF0\x9D\x84\x9E\xF0\x9D\x84\x9Exx"},
          {"\xC3\xA4z", "a", "a\nb", "\xED\xA0\x80z"}}, /* a surrogate is no character */
         {"root ::= \"(\" root \")\" | \"\"", {"", "(())"}, {"(", "())"}},
+        {"root ::= a b{2} a+\na ::= \"a\"\nb ::= \"b\"", {"abba", "abbaaa"}, {"aba", "abb", "aa", "abbba"}},
         {"root ::= ((\"a\"?)* \"b\"){2}", {"bb", "aabab"}, {"b", "aab", "abb b"}},
         {"root ::= (\"a\" | \"ab\"){2,4} \"c\"", {"aac", "ababc", "abaababc"}, {"ac", "aaaaac"}},
         {"start ::= \"\\x41\\u00e9\\U0001F600\" .", {"A\xC3\xA9\xF0\x9F\x98\x80!"}, {"A\xC3\xA9\xF0\x9F\x98\x80"}},

@@ -78,6 +78,17 @@ int fm_grule_new(struct fm_gbuild *b, const char *name, size_t n, int line);
 int fm_grule_find(const struct fm_gbuild *b, const char *name, size_t n); /* −1: unknown */
 void fm_grule_define(struct fm_gbuild *b, int rule, fm_gnode body);
 
+/* A list of alternatives that grows; fm_glist_alt makes them a node and gives the list's memory back. */
+struct fm_glist {
+    fm_gnode *kids;
+    int n, cap;
+};
+void fm_glist_add(struct fm_gbuild *b, struct fm_glist *l, fm_gnode kid);
+fm_gnode fm_glist_alt(struct fm_gbuild *b, struct fm_glist *l);
+
+/* Of each rule, whether some text satisfies it.  fm_free; NULL: memory is short. */
+bool *fm_grules_end(const struct fm_gbuild *b);
+
 /* ---- inside the tree, for the compiler ---- */
 
 enum fm_gkind { FM_G_TEXT, FM_G_CLASS, FM_G_SEQ_, FM_G_ALT_, FM_G_REPEAT, FM_G_RULE, FM_G_MARK, FM_G_FREE };

@@ -109,6 +109,19 @@ fm_gnode fm_g_rule(struct fm_gbuild *b, int rule)
     return add(b, (struct fm_gnode_data){.kind = FM_G_RULE, .min = (uint32_t)rule});
 }
 
+void fm_glist_add(struct fm_gbuild *b, struct fm_glist *l, fm_gnode kid)
+{
+    if (grow(b, &l->kids, l->n, &l->cap, 1, sizeof *l->kids, FM_GRAMMAR_NODES)) l->kids[l->n++] = kid;
+}
+
+fm_gnode fm_glist_alt(struct fm_gbuild *b, struct fm_glist *l)
+{
+    const fm_gnode all = fm_g_alt(b, l->kids, l->n);
+    fm_free(l->kids);
+    *l = (struct fm_glist){0};
+    return all;
+}
+
 /* ---- rules ---- */
 
 int fm_grule_new(struct fm_gbuild *b, const char *name, size_t n, int line)

@@ -118,6 +118,20 @@ static bool find_facts(struct compiler *c)
     return ok;
 }
 
+bool *fm_grules_end(const struct fm_gbuild *b)
+{
+    const size_t n = (size_t)b->n_rules + 1;
+    struct compiler c = {.b = b, .facts = fm_calloc(n, sizeof *c.facts), .queue = fm_malloc(n * sizeof *c.queue)};
+    bool *ends = fm_calloc(n, sizeof *ends);
+    const bool ok = ends && c.facts && c.queue && find_facts(&c);
+    for (int r = 0; ok && r < b->n_rules; r++) ends[r] = c.facts[r].ends;
+    fm_free(c.facts);
+    fm_free(c.queue);
+    if (ok) return ends;
+    fm_free(ends);
+    return NULL;
+}
+
 /* ---- complaints ---- */
 
 static enum fm_status complain(struct compiler *c, int rule, const char *why)

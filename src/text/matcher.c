@@ -19,7 +19,7 @@ enum {
 };
 
 struct frame {
-    int32_t parent, pc; /* where it goes on: behind a call, or at a loop */
+    int32_t parent, pc; /* where it goes on: behind a call; −1 − the place of a loop */
     uint32_t count;     /* of a loop: rounds done                       */
     int32_t depth, chain;
 };
@@ -209,15 +209,16 @@ static void call(struct fm_matcher *m, struct thread t)
 static void leave(struct fm_matcher *m, int32_t frame)
 {
     const struct frame f = FRAMES(m)[frame];
-    const struct fm_gop *op = &m->g->ops[f.pc];
     if (frame == BOTTOM) {
         m->set_accepts = true;
-    } else if (op->code != FM_GOP_LOOP) {
+    } else if (f.pc >= 0) {
         push(m, f.pc, f.parent);
     } else {
+        const int32_t loop = -1 - f.pc;
+        const struct fm_gop *op = &m->g->ops[loop];
         const uint32_t done = f.count + (op->max != FM_NO_MAX || f.count < op->min); /* no further than it matters */
         if (done >= op->min) push(m, op->a, f.parent);
-        if (done < op->max) enter(m, f.pc + 1, f.parent, f.pc, done);
+        if (done < op->max) enter(m, loop + 1, f.parent, f.pc, done);
     }
 }
 
@@ -232,7 +233,7 @@ static void follow(struct fm_matcher *m, struct thread t)
     case FM_GOP_CALL: call(m, t); break;
     case FM_GOP_LOOP:
         if (!op->min) push(m, op->a, t.frame);
-        if (op->max) enter(m, t.pc + 1, t.frame, t.pc, 0);
+        if (op->max) enter(m, t.pc + 1, t.frame, -1 - t.pc, 0);
         break;
     case FM_GOP_SPLIT:
         push(m, t.pc + 1, t.frame);
@@ -434,8 +435,8 @@ static bool is_back(const struct fm_matcher *m, int a, int b, uint32_t *rounds)
         if (s.frame == t.frame) continue;
         const struct frame f = FRAMES(m)[s.frame], g = FRAMES(m)[t.frame];
         if (f.parent != g.parent || f.pc != g.pc || g.count != f.count + 1) return false;
-        const struct fm_gop *op = &m->g->ops[f.pc];
-        if (op->code != FM_GOP_LOOP) return false;
+        if (f.pc >= 0) return false;
+        const struct fm_gop *op = &m->g->ops[-1 - f.pc];
         if (op->max != FM_NO_MAX && op->max - f.count < *rounds) *rounds = op->max - f.count;
     }
     return true;

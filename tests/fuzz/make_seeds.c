@@ -129,10 +129,23 @@ static const char *const hub[] = {
     "\x03<https://a.example/next?cursor=1>; rel=\"next\", <https://a.example/last>; rel=\"last\"",
     NULL};
 
+/* Byte 0 as fuzz_schema.c says. */
+static const char *const schema[] = {
+    "\x10{\"a\": 1}{\"$defs\":{\"t\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\",\"minimum\":-5},\"b\":{\"$ref\":"
+    "\"#/$defs/t\"}},\"required\":[\"a\"]}},\"anyOf\":[{\"$ref\":\"#/$defs/t\"},{\"enum\":[1,\"x\"]}]}",
+    "\x08[\"a\"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"string\",\"pattern\":\"^[a-z\\\\d]{1,3}$\"}],\"items\":{\"format\":"
+    "\"date\"},\"minItems\":1,\"maxItems\":4}",
+    "\x02"
+    "1{\"oneOf\":[{\"type\":\"number\",\"exclusiveMaximum\":2.5},{\"const\":\"q\"}],\"allOf\":[{\"not\":false}]}",
+    "\x05"
+    "aroot ::= \"a\" b* | [^x-z]{2,3}\nb ::= (\"b\" | .)+ # c",
+    NULL};
+
 static const struct {
     const char *target;
     const char *const *texts;
-} tables[] = {{"tokenizer", tokenizer}, {"config", config}, {"chat_encode", chat_encode}, {"hub", hub}};
+} tables[] = {
+    {"tokenizer", tokenizer}, {"config", config}, {"chat_encode", chat_encode}, {"hub", hub}, {"schema", schema}};
 
 static bool write_seed(const char *dir, const char *target, int i, const char *bytes, size_t n)
 {
