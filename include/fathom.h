@@ -160,10 +160,37 @@ struct fm_sampling {
 };
 struct fm_sampling fm_sampling_default(void); /* 0.7, 40, 0.95, 0, 1, 64, seed 0 */
 
+/* What an answer may say, checked on every token.  Its grammar is read-only: any number of generations may follow it at once.
+ * Reasoning is free; the answer behind it is bound. */
+struct fm_constraint;
+enum fm_constraint_kind {
+    FM_CONSTRAINT_JSON,   /* any JSON object                                   */
+    FM_CONSTRAINT_SCHEMA, /* a value that satisfies a JSON schema              */
+    FM_CONSTRAINT_GBNF,   /* a text of a grammar; llama.cpp's notation         */
+};
+struct fm_constraint_options {
+    enum fm_constraint_kind kind;
+    const char *text; /* [n] the schema or the grammar */
+    size_t n;
+    const char *what; /* names it in messages; NULL: "the schema", "the grammar" */
+};
+/* FM_ERR_INPUT "WHAT: WHERE: WHY" for a schema or grammar that is malformed, too large or not supported.  The engine must
+ * outlive it. */
+enum fm_status fm_constraint_new(struct fm_engine *e, const struct fm_constraint_options *o, struct fm_constraint **out,
+                                 struct fm_error *err) FM_MUST_USE;
+void fm_constraint_free(struct fm_constraint *c); /* NULL is fine */
+enum fm_constraint_start {
+    FM_START_ANSWER,    /* all that is generated is the answer                          */
+    FM_START_MAY_THINK, /* … but for a think block that the model may open as its first */
+    FM_START_IN_THOUGHT /* the prompt ended inside a think block                        */
+};
+
 struct fm_generation {
     struct fm_sampling sampling;
-    int max_tokens;          /* -1: until the context is full */
-    const char *const *stop; /* texts that end the answer, not part of it */
+    const struct fm_constraint *constraint;    /* NULL: none; must live during the call                   */
+    enum fm_constraint_start constraint_start; /* in conversations set by their format                    */
+    int max_tokens;                            /* -1: until the context is full */
+    const char *const *stop;                   /* texts that end the answer, not part of it */
     int n_stop;
     enum fm_draft draft; /* within what the engine was opened for, else FM_ERR_USAGE */
     int draft_max;       /* most tokens of a draft; 0: the engine's                  */

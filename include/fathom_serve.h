@@ -74,11 +74,13 @@ struct fm_request_result {
 };
 
 struct fm_request_options {
-    const int32_t *ids;          /* copied */
-    int n_ids;                   /* >= 1   */
-    struct fm_sampling sampling; /* its bias must live until on_end */
-    int max_tokens;              /* -1: until the context is full; 0: nothing but the prompt's probabilities */
-    const char *const *stop;     /* copied */
+    const int32_t *ids;                     /* copied */
+    int n_ids;                              /* >= 1   */
+    struct fm_sampling sampling;            /* its bias must live until on_end */
+    const struct fm_constraint *constraint; /* NULL, or what it may say; must live until on_end */
+    enum fm_constraint_start constraint_start;
+    int max_tokens;          /* -1: until the context is full; 0: nothing but the prompt's probabilities */
+    const char *const *stop; /* copied */
     int n_stop;
     bool ignore_end;    /* go on behind end tokens                                      */
     int top;            /* -1: no probabilities, else how many beside the token's own   */

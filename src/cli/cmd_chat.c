@@ -135,6 +135,7 @@ static enum fm_status talk(struct fm_dialogue *t, struct fm_error *err)
     enum fm_status st;
     fm_signals_init();
     FM_GOTO(fm_setup_open(&t->setup, &t->engine, err));
+    FM_GOTO(fm_answer_bind(&t->answer, t->engine, err));
     FM_GOTO(fm_chat_setup_open(&t->how, t->engine, t->setup.engine.ctx, &t->chat, err));
     FM_GOTO(fm_line_new(&t->line, err));
     greet(t);
@@ -142,6 +143,7 @@ static enum fm_status talk(struct fm_dialogue *t, struct fm_error *err)
 out:
     fm_line_free(t->line);
     fm_chat_free(t->chat);
+    fm_answer_release(&t->answer);
     fm_engine_close(t->engine);
     return st;
 }
@@ -150,13 +152,10 @@ enum fm_status fm_cmd_chat(struct fm_cli *cli, struct fm_error *err)
 {
     struct fm_dialogue t = {0};
     fm_answer_default(&t.answer);
-    const struct fm_opt_set sets[] = {{fm_model_row, &t.setup},
-                                      {fm_chat_rows, &t.how},
-                                      {fm_sampling_rows, &t.answer},
-                                      {fm_engine_rows, &t.setup},
-                                      {fm_draft_rows, &t.setup},
-                                      {fm_log_rows, &t.setup},
-                                      {0}};
+    const struct fm_opt_set sets[] = {{fm_model_row, &t.setup},      {fm_chat_rows, &t.how},
+                                      {fm_sampling_rows, &t.answer}, {fm_constraint_rows, &t.answer},
+                                      {fm_engine_rows, &t.setup},    {fm_draft_rows, &t.setup},
+                                      {fm_log_rows, &t.setup},       {0}};
     struct fm_words words;
     FM_TRY(fm_opt_parse(cli, sets, &words, err));
     if (cli->done) return FM_OK;

@@ -172,6 +172,7 @@ static enum fm_status run(struct job *j, struct fm_error *err)
     j->answer.gen.on_reasoning = take_reasoning;
     j->answer.gen.arg = j;
     FM_GOTO(fm_setup_open(&j->setup, &e, err));
+    FM_GOTO(fm_answer_bind(&j->answer, e, err));
     if (!j->raw) (void)fm_note_unknown_chat(fm_engine_info(e), j->how.format);
     st = j->raw ? run_raw(j, e, err) : run_chat(j, e, err);
     if (j->reasoned) fputc('\n', stderr); /* it never came to an answer */
@@ -185,6 +186,7 @@ static enum fm_status run(struct job *j, struct fm_error *err)
     if (j->report) fm_answer_report(&j->stats);
     if (!st && j->interrupted) st = FM_ERR_CANCELLED;
 out:
+    fm_answer_release(&j->answer);
     fm_engine_close(e);
     return st;
 }
@@ -193,11 +195,17 @@ enum fm_status fm_cmd_run(struct fm_cli *cli, struct fm_error *err)
 {
     struct job j = {0};
     fm_answer_default(&j.answer);
-    const struct fm_opt_set sets[] = {{fm_model_row, &j.setup},  {run_rows, &j},
-                                      {fm_chat_rows, &j.how},    {fm_sampling_rows, &j.answer},
-                                      {fm_stop_row, &j.answer},  {fm_engine_rows, &j.setup},
-                                      {fm_draft_rows, &j.setup}, {fm_json_row, &j.setup},
-                                      {fm_log_rows, &j.setup},   {0}};
+    const struct fm_opt_set sets[] = {{fm_model_row, &j.setup},
+                                      {run_rows, &j},
+                                      {fm_chat_rows, &j.how},
+                                      {fm_sampling_rows, &j.answer},
+                                      {fm_stop_row, &j.answer},
+                                      {fm_constraint_rows, &j.answer},
+                                      {fm_engine_rows, &j.setup},
+                                      {fm_draft_rows, &j.setup},
+                                      {fm_json_row, &j.setup},
+                                      {fm_log_rows, &j.setup},
+                                      {0}};
     struct fm_words words;
     FM_TRY(fm_opt_parse(cli, sets, &words, err));
     if (cli->done) return FM_OK;

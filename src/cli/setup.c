@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "base/str.h"
 #include "cli/pulling.h"
 #include "cli/term.h"
 
@@ -194,6 +195,37 @@ const struct fm_opt fm_stop_row[] = {
     {0, "stop", FM_OPT_LIST, OF(stop), 0, 0, "TEXT", "ends the answer, is no part of it; may be repeated"},
     {0},
 };
+
+const struct fm_opt fm_constraint_rows[] = {
+    {0, "grammar", FM_OPT_TEXT, OF(grammar), 0, 0, "FILE", "answers are texts of this grammar (GBNF)"},
+    {0, "json-schema", FM_OPT_TEXT, OF(schema), 0, 0, "FILE", "answers are JSON that satisfies this schema"},
+    {0},
+};
+
+enum fm_status fm_answer_bind(struct fm_answer_setup *a, struct fm_engine *e, struct fm_error *err)
+{
+    enum { FILE_MAX = 1 << 20 };
+    const char *path = a->grammar ? a->grammar : a->schema;
+    struct fm_buf text = {0};
+    if (!path) return FM_OK;
+    if (a->grammar && a->schema)
+        return fm_fail(err, FM_ERR_USAGE, "read options: --grammar, --json-schema: only one of them binds an answer");
+    enum fm_status st = fm_buf_read_file(&text, path, FILE_MAX, err);
+    const struct fm_constraint_options o = {.kind = a->grammar ? FM_CONSTRAINT_GBNF : FM_CONSTRAINT_SCHEMA,
+                                            .text = text.data ? text.data : "",
+                                            .n = text.len,
+                                            .what = path};
+    if (!st) st = fm_constraint_new(e, &o, &a->bound, err);
+    a->gen.constraint = a->bound;
+    fm_buf_release(&text);
+    return st;
+}
+
+void fm_answer_release(struct fm_answer_setup *a)
+{
+    fm_constraint_free(a->bound);
+    a->gen.constraint = a->bound = NULL;
+}
 
 void fm_answer_default(struct fm_answer_setup *a)
 {

@@ -44,11 +44,17 @@ void fm_plan_total(const struct fm_plan *plan);
 
 struct fm_answer_setup {
     struct fm_generation gen;
-    struct fm_opt_list stop; /* copied to gen by fm_answer_ready */
+    struct fm_opt_list stop;      /* copied to gen by fm_answer_ready */
+    const char *grammar, *schema; /* files, see fm_answer_bind */
+    struct fm_constraint *bound;
 };
-extern const struct fm_opt fm_sampling_rows[]; /* --temp … -n                         into struct fm_answer_setup */
-extern const struct fm_opt fm_stop_row[];      /* --stop                                                       "   */
+extern const struct fm_opt fm_sampling_rows[];   /* --temp … -n                         into struct fm_answer_setup */
+extern const struct fm_opt fm_stop_row[];        /* --stop                                                       "   */
+extern const struct fm_opt fm_constraint_rows[]; /* --grammar --json-schema                                    "   */
 void fm_answer_default(struct fm_answer_setup *a);
+/* Act on --grammar and --json-schema; release before the engine is closed. */
+enum fm_status fm_answer_bind(struct fm_answer_setup *a, struct fm_engine *e, struct fm_error *err) FM_MUST_USE;
+void fm_answer_release(struct fm_answer_setup *a);
 void fm_answer_ready(struct fm_answer_setup *a);
 /* Act on --draft and --draft-max, for the engine and for answers (a may be NULL). */
 enum fm_status fm_setup_draft(struct fm_setup *s, struct fm_answer_setup *a, struct fm_error *err) FM_MUST_USE;

@@ -217,6 +217,14 @@ static enum fm_status feed_rest(struct fm_session *s, const struct fm_ids *ids, 
     return FM_OK;
 }
 
+/* Where a constraint begins in an answer of this format. */
+static enum fm_constraint_start start_of(const struct fm_chat *c)
+{
+    bool opened = false;
+    if (!c->format || !fm_chat_reasons(c->format, c->thinking, &opened)) return FM_START_ANSWER;
+    return opened ? FM_START_IN_THOUGHT : c->thinking ? FM_START_MAY_THINK : FM_START_ANSWER;
+}
+
 /* Generate behind what the session holds and append the answer. */
 static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g, struct fm_generation_stats *stats,
                                struct fm_error *err)
@@ -227,6 +235,7 @@ static enum fm_status generate(struct fm_chat *c, const struct fm_generation *g,
     tee_init(&tee, c, g);
     mine.on_text = on_text;
     mine.arg = &tee;
+    mine.constraint_start = start_of(c);
     enum fm_status st = fm_session_generate_on(c->s, &mine, &made, err);
     if (!st) fm_parser_end(&tee.parser);
     if (!st && (tee.text.failed || tee.parser.failed)) st = fm_fail_memory(err, "the answer", tee.text.len);

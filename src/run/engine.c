@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "run/resources.h"
 #include "run/run.h"
+#include "text/token_trie.h"
 
 /* The machine that computes: threads, kernels, the arena of a step. */
 static enum fm_status start_compute(struct fm_engine *e, int threads, struct fm_error *err)
@@ -74,6 +75,7 @@ void fm_engine_close(struct fm_engine *e)
     fm_cpu_backend_free(e->backend);
     fm_pool_free(e->pool);
     fm_model_info_free(e->info);
+    fm_token_trie_free(e->trie);
     fm_tokenizer_close(e->tok);
     if (e->loaded) fm_model_release(&e->model);
     fm_file_close(e->file);

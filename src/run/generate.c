@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "run/constraint.h"
 #include "run/run.h"
 #include "run/stream.h"
 
@@ -14,6 +15,7 @@ struct generator {
     struct fm_buf a, b; /* decoded text, reused */
     int made;
     struct fm_speculation ahead;
+    struct fm_follower bound; /* by a constraint */
 };
 
 static bool cancelled(const struct generator *r) { return atomic_load(&r->s->cancel); }
@@ -35,12 +37,14 @@ static enum fm_status need_logits(struct fm_session *s, struct fm_error *err)
 static enum fm_status advance(struct generator *r, bool *done, enum fm_finish *finish, struct fm_error *err)
 {
     struct fm_session *s = r->s;
-    int32_t id = fm_sampler_pick(&r->sampler, s->logits, s->ids, s->length);
+    bool over;
     *done = true;
-    if (fm_engine_is_end(s->e, id)) {
-        *finish = FM_FINISH_STOP;
-        return FM_OK;
-    }
+    *finish = FM_FINISH_STOP;
+    FM_TRY(fm_follow_mask(&r->bound, &r->sampler.allowed, &over, err));
+    if (over) return FM_OK;
+    int32_t id = fm_sampler_pick(&r->sampler, s->logits, s->ids, s->length);
+    if (fm_engine_is_end(s->e, id)) return FM_OK;
+    FM_TRY(fm_follow_token(&r->bound, id, err));
     const int32_t before = s->length ? s->ids[s->length - 1] : -1;
     if (s->e->tok && id < fm_tokenizer_size(s->e->tok))
         FM_TRY(fm_stream_token(&r->stream, s->e->tok, before, id, &r->a, &r->b, err));
@@ -80,6 +84,7 @@ enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_gene
     FM_TRY(fm_sampler_init(&r.sampler, &g->sampling, s->e->model.cfg.V, s->work, s->seen, err));
     r.sampler.from = s->length;
     FM_TRY(fm_speculation_init(&r.ahead, s, g, err));
+    FM_TRY(fm_follow_begin(&r.bound, g->constraint, g->constraint_start, err));
     double start = fm_seconds();
     int before = s->length;
     enum fm_status st = run(&r, &finish, err);
@@ -92,6 +97,7 @@ enum fm_status fm_session_generate_on(struct fm_session *s, const struct fm_gene
                                               .drafted = r.ahead.drafted,
                                               .accepted = r.ahead.accepted,
                                               .finish = finish};
+    fm_follow_end(&r.bound);
     fm_stream_release(&r.stream);
     fm_buf_release(&r.a);
     fm_buf_release(&r.b);

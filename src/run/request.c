@@ -18,6 +18,7 @@ static void release(struct fm_request *r)
     fm_free(r->ids);
     fm_free(r->blocks);
     fm_free(r->kv.blocks);
+    fm_follow_end(&r->bound);
     fm_stream_release(&r->stream);
     fm_buf_release(&r->before);
     fm_buf_release(&r->with);
@@ -94,6 +95,7 @@ enum fm_status fm_request_new(struct fm_scheduler *s, const struct fm_request_op
     r->o.ids = NULL;
     r->holds = 1;
     FM_GOTO(fm_sampler_init(&r->sampler, &o->sampling, s->e->model.cfg.V, NULL, NULL, err));
+    FM_GOTO(fm_follow_begin(&r->bound, o->constraint, o->constraint_start, err));
     if (!copy_stops(r, o) || !make_room(r, o)) FM_GOTO(fm_fail_memory(err, "a request", (size_t)o->n_ids * 8));
     r->n = r->n_prompt = r->segment_n = r->sampler.from = o->n_ids;
     r->kv.shape = fm_kv_shape(&s->e->model.cfg, s->e->plan.kv_type);
@@ -209,7 +211,9 @@ void fm_request_pick(struct fm_request *r, const float *logits, struct fm_candid
     if (r->n == r->cap) return; /* max_tokens 0 */
     r->sampler.work = work;
     r->sampler.seen = seen;
-    r->picked = fm_sampler_pick(&r->sampler, logits, r->ids, r->n);
+    r->bound_fault.code = FM_OK;
+    if (fm_follow_mask(&r->bound, &r->sampler.allowed, &r->complete, &r->bound_fault)) return;
+    r->picked = r->complete ? 0 : fm_sampler_pick(&r->sampler, logits, r->ids, r->n);
 }
 
 static void note_time(struct fm_request *r)
@@ -231,13 +235,19 @@ enum fm_end fm_request_advance(struct fm_request *r, const float *logits, struct
     const struct fm_tokenizer *t = r->s->e->tok;
     note_time(r);
     if (r->n == r->cap) return FM_END_LENGTH; /* max_tokens 0 */
+    if (r->bound_fault.code) {
+        if (err) *err = r->bound_fault;
+        return FM_END_FAILED;
+    }
+    if (r->complete) return FM_END_STOP;
     const int32_t id = r->picked;
-    const bool end = !r->o.ignore_end && fm_engine_is_end(r->s->e, id);
+    const bool end = (!r->o.ignore_end || r->o.constraint) && fm_engine_is_end(r->s->e, id);
     report(r, logits, (struct fm_token_event){.token.id = id, .position = r->n, .end = end});
     if (end) {
         r->made++; /* it was computed, and the services that people know count it */
         return FM_END_STOP;
     }
+    if (fm_follow_token(&r->bound, id, err)) return FM_END_FAILED;
     if (id < fm_tokenizer_size(t) && fm_stream_token(&r->stream, t, r->ids[r->n - 1], id, &r->before, &r->with, err))
         return FM_END_FAILED;
     r->ids[r->n++] = id;

@@ -68,7 +68,8 @@ struct fm_engine {
     struct fm_arena step;
     struct fm_ctx ctx;
     struct fm_kvpool kv;
-    pthread_mutex_t turn; /* a step of one session at a time */
+    struct fm_token_trie *trie; /* of the tokens, for constraints; NULL until the first one */
+    pthread_mutex_t turn;       /* a step of one session at a time */
     bool turn_made;
 };
 

@@ -93,13 +93,22 @@ static int32_t best(const struct fm_candidate *c, int n)
     return c[at].id;
 }
 
+static bool has_bit(const uint64_t *bits, int i) { return bits[i / 64] >> i % 64 & 1; }
+
 /* Candidates in id order without the impossible ones; returns how many. */
-static int possible(struct fm_candidate *c, int n)
+static int possible(struct fm_candidate *c, int n, const uint64_t *allowed)
 {
     int m = 0;
     for (int i = 0; i < n; i++)
-        if (c[i].logit > -HUGE_VALF) c[m++] = c[i]; /* false for NaN */
+        if (c[i].logit > -HUGE_VALF && (!allowed || has_bit(allowed, i))) c[m++] = c[i]; /* false for NaN */
     return m;
+}
+
+static int32_t first_allowed(const uint64_t *allowed, int n)
+{
+    for (int i = 0; allowed && i < n; i++)
+        if (has_bit(allowed, i)) return i;
+    return 0;
 }
 
 static void sift(struct fm_candidate *c, int at, int n)
@@ -223,13 +232,13 @@ static bool is_untouched(const struct fm_sampling *h)
 int32_t fm_sampler_pick(struct fm_sampler *s, const float *logits, const int32_t *history, int n)
 {
     struct fm_candidate *c = s->work;
-    if (s->how.temp <= 0 && is_untouched(&s->how)) return greedy(logits, s->vocab);
+    if (s->how.temp <= 0 && !s->allowed && is_untouched(&s->how)) return greedy(logits, s->vocab);
     for (int i = 0; i < s->vocab; i++) c[i] = (struct fm_candidate){logits[i], i};
     add_bias(s);
     penalise(s, history, n);
     discourage(s, history, n);
-    int m = possible(c, s->vocab);
-    if (!m) return 0;
+    int m = possible(c, s->vocab, s->allowed);
+    if (!m) return first_allowed(s->allowed, s->vocab);
     /* an infinite logit leaves nothing to draw: exp(inf − inf) is no number */
     if (s->how.temp <= 0 || !(top_logit(c, m) < HUGE_VALF)) return best(c, m);
     m = filter_top(c, m, s->how.top_k, (double)s->how.top_p);

@@ -12,6 +12,7 @@
 
 #include "base/energy.h"
 #include "fathom_serve.h"
+#include "run/constraint.h"
 #include "run/kvstore.h"
 #include "run/prefix.h"
 #include "run/run.h"
@@ -58,6 +59,9 @@ struct fm_request {
     int n_blocks;
 
     struct fm_sampler sampler;
+    struct fm_follower bound;    /* by o.constraint */
+    struct fm_error bound_fault; /* why nothing can be picked */
+    bool complete;               /* nothing is left to be said */
     int32_t picked;
     struct fm_stream stream;
     struct fm_buf before, with;                /* decoded text, reused */

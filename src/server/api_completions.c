@@ -156,11 +156,13 @@ static bool read_ask(struct fm_ask *a, const struct fm_server *s)
     a->max_tokens = 16; /* OpenAI's default */
     if (!fm_ask_int(a, "max_tokens", 0, 1 << 30, &a->max_tokens) ||
         !fm_ask_int(a, "logprobs", 0, FM_TOP_MAX, &a->top) || !fm_ask_bool(a, "echo", &a->echo) ||
-        !fm_ask_text(a, "suffix", &suffix))
+        !fm_ask_text(a, "suffix", &suffix) || !fm_bind_grammar(a) ||
+        !fm_bind_format(a, fm_py_get(a->body, "response_format"), "response_format"))
         return false;
     if (suffix && *suffix)
         return fm_fault_set(&a->fault, 400, "suffix", "suffix: this server cannot fill in the middle yet");
-    return fm_ask_prompts(a, s, fm_py_get(a->body, "prompt"), "prompt", FM_CHOICES_MAX) && fm_ask_choices(a, true);
+    return fm_ask_prompts(a, s, fm_py_get(a->body, "prompt"), "prompt", FM_CHOICES_MAX) && fm_ask_choices(a, true) &&
+           fm_bind_make(a, s);
 }
 
 void fm_api_completions(struct fm_server *s, struct fm_web_request *r)

@@ -207,7 +207,7 @@ static bool read_think(struct fm_ask *a, const struct fm_server *s)
 /* What is not there yet is refused, not ignored. */
 static bool check_unsupported(struct fm_ask *a)
 {
-    static const char *const wanting[] = {"format", "images", "suffix", "template"};
+    static const char *const wanting[] = {"images", "suffix", "template"};
     for (size_t i = 0; i < sizeof wanting / sizeof *wanting; i++)
         if (!is_empty(fm_py_get(a->body, wanting[i])))
             return fm_fault_set(&a->fault, 400, wanting[i], "%s is not supported", wanting[i]);
@@ -217,7 +217,8 @@ static bool check_unsupported(struct fm_ask *a)
 static bool read_all(struct fm_ask *a, const struct fm_server *s, const struct fm_web_request *r)
 {
     a->stream = true;
-    return fm_ask_parse(a, r) && fm_ask_basics(a, s) && read_options(a) && read_think(a, s) && check_unsupported(a);
+    return fm_ask_parse(a, r) && fm_ask_basics(a, s) && read_options(a) && read_think(a, s) && check_unsupported(a) &&
+           fm_bind_json(a, fm_py_get(a->body, "format"));
 }
 
 static void put_member(struct fm_buf *b, const char *key, const struct fm_py *v)
@@ -326,7 +327,7 @@ void fm_api_generate(struct fm_server *s, struct fm_web_request *r)
             return;
         }
         if (raw) a.thinking = false;
-        if (raw ? fm_ask_ids(&a, s, prompt, "prompt") : encode(&a, s, put_prompt)) {
+        if (raw ? fm_ask_ids(&a, s, prompt, "prompt") && fm_bind_make(&a, s) : encode(&a, s, put_prompt)) {
             fm_reply_start(s, r, raw ? &generate_raw : &generate, &a, "gen-");
             return;
         }

@@ -292,10 +292,8 @@ static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
 /* What is not there yet is refused, not ignored: an answer in the wrong shape would be worse. */
 static bool check_unsupported(struct fm_ask *a)
 {
-    const struct fm_py *format = fm_py_get(a->body, "response_format"), *type = fm_py_get(format, "type");
-    if (type && type->kind == FM_PY_STRING && !fm_span_is(type->text, "text"))
-        return fm_fault_set(&a->fault, 400, "response_format", "response_format: only \"text\" is supported");
-    return fm_ask_tool_choice(a);
+    return fm_bind_format(a, fm_py_get(a->body, "response_format"), "response_format") && fm_bind_grammar(a) &&
+           fm_ask_tool_choice(a);
 }
 
 /* Everything of a message but what our encoders would not understand. */

@@ -71,8 +71,11 @@ static void put_response(struct fm_reply *p, const char *status, const struct fm
     p->ask.thinking && p->ask.effort ? fm_put_str(b, p->ask.effort)
                                      : fm_buf_str(b, p->ask.thinking ? "null" : "\"none\"");
     fm_buf_str(b, ",\"summary\":null},\"store\":false");
-    fm_buf_printf(b, ",\"temperature\":%.6g,\"top_p\":%.6g,\"text\":{\"format\":{\"type\":\"text\"}}",
-                  (double)p->ask.sampling.temp, (double)p->ask.sampling.top_p);
+    const struct fm_py *format = fm_py_get(fm_py_get(p->ask.body, "text"), "format");
+    fm_buf_printf(b, ",\"temperature\":%.6g,\"top_p\":%.6g,\"text\":{\"format\":", (double)p->ask.sampling.temp,
+                  (double)p->ask.sampling.top_p);
+    format && format->kind == FM_PY_OBJECT ? fm_py_write(b, format, 0) : fm_buf_str(b, "{\"type\":\"text\"}");
+    fm_buf_char(b, '}');
     put_asked(p, "tool_choice", "\"auto\"");
     put_asked(p, "tools", "[]");
     fm_buf_str(b, ",\"truncation\":\"disabled\",\"metadata\":{}");
@@ -513,11 +516,10 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
 /* What is not there yet is refused, not ignored. */
 static bool check_unsupported(struct fm_ask *a)
 {
-    const struct fm_py *type = fm_py_get(fm_py_get(fm_py_get(a->body, "text"), "format"), "type"),
-                       *tools = fm_py_get(a->body, "tools");
-    if (type && !fm_py_is(type, "text"))
-        return fm_fault_set(&a->fault, 400, "text.format", "text.format: only \"text\" is supported");
-    if (!fm_ask_tool_choice(a)) return false;
+    const struct fm_py *tools = fm_py_get(a->body, "tools");
+    if (!fm_bind_format(a, fm_py_get(fm_py_get(a->body, "text"), "format"), "text.format") || !fm_bind_grammar(a) ||
+        !fm_ask_tool_choice(a))
+        return false;
     return !tools || tools->kind == FM_PY_NULL || tools->kind == FM_PY_ARRAY ||
            fm_fault_set(&a->fault, 400, "tools", "tools is no list");
 }

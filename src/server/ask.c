@@ -53,11 +53,13 @@ void fm_ask_release(struct fm_ask *a)
 {
     fm_text_free(a->ids);
     fm_free(a->ends);
+    fm_constraint_free(a->bound);
     fm_free(a->bias);
     fm_py_release(&a->doc);
     a->ids = NULL;
     a->ends = NULL;
     a->bias = NULL;
+    a->bound = NULL;
 }
 
 static bool is_json(const struct fm_web_request *r)
@@ -285,7 +287,8 @@ bool fm_ask_common(struct fm_ask *a, const struct fm_server *s)
 bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n)
 {
     struct fm_error err;
-    if (!fm_chat_format_encode_ids(s->format, s->tok, json, n, a->thinking, &a->ids, &a->n_ids, &err)) return true;
+    if (!fm_chat_format_encode_ids(s->format, s->tok, json, n, a->thinking, &a->ids, &a->n_ids, &err))
+        return fm_bind_make(a, s);
     return fm_fault_of(&a->fault, &err);
 }
 

@@ -45,6 +45,11 @@ struct fm_ask {
     int top; /* as fm_request_options */
     bool echo, ignore_end;
     const char *user;
+    enum fm_constraint_kind bind_kind; /* what bind_text[n] is, see bound.c */
+    const char *bind_text;             /* NULL: the answer is free         */
+    size_t n_bind;
+    const char *bind_param;
+    struct fm_constraint *bound;
 };
 
 void fm_ask_release(struct fm_ask *a);
@@ -71,7 +76,18 @@ bool fm_ask_tool_choice(struct fm_ask *a);
 /* stop: a string or a list. */
 bool fm_ask_stops(struct fm_ask *a, const char *key);
 
-/* The prompt of messages[n] in chat-encode's shape. */
+/* ---- bound.c: what the answer is bound to ---- */
+
+/* response_format, or text.format: type text, json_object, json_schema.  param: names it in faults. */
+bool fm_bind_format(struct fm_ask *a, const struct fm_py *format, const char *param);
+/* Ollama's: "json" or a schema. */
+bool fm_bind_json(struct fm_ask *a, const struct fm_py *format);
+/* grammar: GBNF. */
+bool fm_bind_grammar(struct fm_ask *a);
+/* Makes what these said to a constraint. */
+bool fm_bind_make(struct fm_ask *a, const struct fm_server *s);
+
+/* The prompt of messages[n] in chat-encode's shape; binds the answer. */
 bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n);
 bool fm_ask_ids(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompt, const char *key);
 /* The same, or a list of up to max texts or lists of ids: sets n_prompts and ends. */

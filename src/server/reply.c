@@ -311,6 +311,8 @@ static struct fm_request_options request_options(struct fm_reply *p, const char 
     return (struct fm_request_options){.ids = a->ids,
                                        .n_ids = (int)a->n_ids,
                                        .sampling = a->sampling,
+                                       .constraint = a->bound,
+                                       .constraint_start = p->start,
                                        .max_tokens = fm_keys_cap(p->s->keys, fm_web_mark(p->r), a->max_tokens),
                                        .stop = a->stop,
                                        .n_stop = a->n_stop,
@@ -400,7 +402,11 @@ void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct 
     fm_web_hold(r);
     for (int i = 0; d->chat && i < a->n; i++) {
         struct fm_reply *p = &a->all[i];
-        if (!fm_chat_parser_new(s->format, ends_in_thought(s, &p->ask), piece, p, &p->parser, &err)) continue;
+        const bool in_thought = ends_in_thought(s, &p->ask);
+        p->start = in_thought                     ? FM_START_IN_THOUGHT
+                   : s->thinks && p->ask.thinking ? FM_START_MAY_THINK
+                                                  : FM_START_ANSWER;
+        if (!fm_chat_parser_new(s->format, in_thought, piece, p, &p->parser, &err)) continue;
         (void)fm_fault_of(&fault, &err);
         refuse(a, &fault, false);
         return;

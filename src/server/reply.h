@@ -44,6 +44,7 @@ struct fm_reply {
     int n_reasoning;               /* tokens that came while the parser saw reasoning, the closing mark included */
     char id[48];
     long long created;
+    enum fm_constraint_start start;   /* where a constraint begins */
     int state;                        /* the dialect's own … */
     bool opened;                      /* … of Messages: a block is open; */
     int n_events, n_items;            /* … of Responses: events and output items so far, */

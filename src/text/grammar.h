@@ -16,12 +16,13 @@
 #include "base/str.h"
 
 enum {
-    FM_GRAMMAR_NODES = 1 << 20, /* of a tree                               */
-    FM_GRAMMAR_RULES = 1 << 16, /*                                         */
-    FM_GRAMMAR_OPS = 1 << 21,   /* of a program                            */
-    FM_GRAMMAR_DEPTH = 200,     /* groups within groups                    */
-    FM_GRAMMAR_TEXT = 1 << 20,  /* bytes of a grammar's or a schema's text */
-    FM_GRAMMAR_REPEAT = 1 << 20 /* largest bound of a repetition           */
+    FM_GRAMMAR_NODES = 1 << 20,  /* of a tree                               */
+    FM_GRAMMAR_RULES = 1 << 16,  /*                                         */
+    FM_GRAMMAR_OPS = 1 << 21,    /* of a program                            */
+    FM_GRAMMAR_DEPTH = 200,      /* groups within groups                    */
+    FM_GRAMMAR_TEXT = 1 << 20,   /* bytes of a grammar's or a schema's text */
+    FM_GRAMMAR_REPEAT = 1 << 20, /* largest bound of a repetition           */
+    FM_GRAMMAR_ENTRIES = 4
 };
 #define FM_NO_MAX UINT32_MAX
 
@@ -48,8 +49,9 @@ struct fm_gbuild {
     struct fm_grange *ranges;
     struct fm_grule *rules;
     int n_nodes, cap_nodes, n_kids, cap_kids, n_ranges, cap_ranges, n_rules, cap_rules;
-    struct fm_buf bytes;    /* of literals, marks               */
-    bool failed, too_large; /* memory was short; past a limit   */
+    struct fm_buf bytes;                      /* of literals, marks               */
+    int entry[FM_GRAMMAR_ENTRIES], n_entries; /* rules at which a text may begin, too */
+    bool failed, too_large;                   /* memory was short; past a limit      */
 };
 
 void fm_gbuild_release(struct fm_gbuild *b);
@@ -118,8 +120,8 @@ struct fm_gop {
 
 struct fm_grammar {
     struct fm_gop *ops;
-    int32_t n_ops, start;
-    uint8_t (*sets)[32]; /* bit per byte */
+    int32_t n_ops, start, entry[FM_GRAMMAR_ENTRIES]; /* entry: of the build's */
+    uint8_t (*sets)[32];                             /* bit per byte */
     int32_t n_sets;
     uint8_t cls[256]; /* bytes that no set tells apart have the same class … */
     int n_cls;

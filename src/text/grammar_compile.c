@@ -560,6 +560,11 @@ static void emit_all(struct compiler *c, int root)
     c->n_queue = 0;
     c->queue[c->n_queue++] = root;
     c->pc[root] = 0;
+    for (int i = 0; i < c->b->n_entries; i++) {
+        if (c->pc[c->b->entry[i]] >= 0) continue;
+        c->queue[c->n_queue++] = c->b->entry[i];
+        c->pc[c->b->entry[i]] = 0;
+    }
     for (int i = 0; i < c->n_queue; i++) {
         const int rule = c->queue[i];
         c->pc[rule] = g->n_ops;
@@ -568,6 +573,7 @@ static void emit_all(struct compiler *c, int root)
     }
     if (c->failed || c->too_large) return;
     g->start = c->pc[root];
+    for (int i = 0; i < c->b->n_entries; i++) g->entry[i] = c->pc[c->b->entry[i]];
     for (int i = 0; i < g->n_ops; i++)
         if (g->ops[i].code == FM_GOP_CALL) g->ops[i].a = c->pc[g->ops[i].a];
     find_classes(g);

@@ -57,6 +57,7 @@ struct fm_matcher {
     uint32_t stamp;
     bool set_accepts;
     int state, begin;
+    int32_t start; /* the operation that begins */
     struct mask masks[MASKS];
     int32_t *path; /* states along a branch of the trie */
     int path_size;
@@ -328,17 +329,25 @@ static bool clear(struct fm_matcher *m)
 static int begin_state(struct fm_matcher *m)
 {
     begin_set(m);
-    push(m, m->g->start, BOTTOM);
+    push(m, m->start, BOTTOM);
     return end_set(m);
 }
 
 void fm_matcher_reset(struct fm_matcher *m) { m->state = m->begin; }
+
+bool fm_matcher_enter(struct fm_matcher *m, int i)
+{
+    m->start = m->g->entry[i];
+    m->state = m->begin = begin_state(m);
+    return !m->failed && !m->too_much;
+}
 
 enum fm_status fm_matcher_new(const struct fm_grammar *g, struct fm_matcher **out, struct fm_error *err)
 {
     struct fm_matcher *m = fm_calloc(1, sizeof *m);
     if (!m) return fm_fail_memory(err, "a matcher", sizeof *m);
     m->g = g;
+    m->start = g->start;
     if (clear(m)) m->state = m->begin = begin_state(m);
     const enum fm_status st = fm_matcher_fault(m, err);
     if (st)

@@ -18,6 +18,8 @@ enum fm_status fm_matcher_new(const struct fm_grammar *g, struct fm_matcher **ou
 void fm_matcher_free(struct fm_matcher *m);
 
 void fm_matcher_reset(struct fm_matcher *m); /* to the beginning */
+/* To another beginning: entry i of the grammar.  false: a fault. */
+bool fm_matcher_enter(struct fm_matcher *m, int i);
 /* One byte of ordinary text; false: the grammar has no such text, or fm_matcher_fault. */
 bool fm_matcher_byte(struct fm_matcher *m, unsigned char byte);
 /* All of a text, from where the matcher stands. */

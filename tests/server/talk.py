@@ -141,7 +141,7 @@ def openai_responses(text):
         ({"input": [{"type": "function_call", "name": "f", "arguments": {}}]}, 400, "input"),
         ({"input": "x", "max_output_tokens": 0}, 422, "max_output_tokens"), ({"input": "x", "tools": {}}, 400, "tools"),
         ({"input": "x", "tool_choice": "required"}, 400, "tool_choice"),
-        ({"input": "x", "text": {"format": {"type": "json_object"}}}, 400, "text.format"),
+        ({"input": "x", "text": {"format": {"type": "xml"}}}, 400, "text.format"),
         ({"input": "x", "reasoning": {"effort": "silly"}}, 400, "reasoning.effort"),
         ({"input": "x", "reasoning": {"effort": 3}}, 400, "reasoning.effort"), ({"input": "word " * 5000}, 400, None),
     ]:
@@ -186,7 +186,7 @@ def ollama(text):
     check(post("/api/chat", {"model": "m", "messages": []})["done_reason"] == "load", "nothing to answer")
     for path, wrong, status in [
         ("chat", "{", 400), ("chat", {"messages": 5}, 400), ("chat", {"messages": [{"content": "x"}]}, 400),
-        ("chat", {**body, "format": "json"}, 400), ("chat", {**body, "options": 5}, 400), ("chat", {**body, "think": 5}, 400),
+        ("chat", {**body, "format": "xml"}, 400), ("chat", {**body, "options": 5}, 400), ("chat", {**body, "think": 5}, 400),
         ("chat", {**body, "options": {"temperature": 9}}, 422), ("chat", {**body, "think": "silly"}, 400),
         ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400),
         ("generate", {"prompt": 5}, 400), ("generate", {"prompt": "x", "suffix": "y"}, 400),
@@ -209,7 +209,7 @@ def wrong_requests():
         ({"messages": bad, "logit_bias": {"99999999": 1}}, 400, None), ({"messages": bad, "presence_penalty": 3}, 422, "presence_penalty"), ({"messages": bad, "stop": [1]}, 400, "stop"),
         ({"messages": bad, "stop": ["a"] * 17}, 422, "stop"), ({"messages": bad, "stream": "yes"}, 400, "stream"),
         ({"messages": bad, "stream_options": {}}, 400, "stream_options"), ({"messages": bad, "n": 0}, 422, "n"),
-        ({"messages": bad, "response_format": {"type": "json_object"}}, 400, "response_format"),
+        ({"messages": bad, "response_format": {"type": "xml"}}, 400, "response_format"),
         ({"messages": bad, "top_logprobs": 2}, 400, "top_logprobs"), ({"messages": [{"role": "x"}]}, 400, None),
         ({"messages": [{"role": "user", "content": "word " * 5000}]}, 400, None),
         ('{"a":' * 5000 + "1" + "}" * 5000, 400, None), ('{"messages":"\xff"}'.encode("latin-1"), 400, None),
