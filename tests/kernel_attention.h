@@ -77,23 +77,51 @@ static void check_weigh(int m)
             return;
 }
 
-static void check_tiles(int n)
+/* Each row against the formula in double, and the scalar tier's bits; what lies behind the keys seen may be anything. */
+static void check_soften(int m, int seen)
 {
-    const int size = n * ATTN_ROWS;
-    int8_t *src = place(0, (size_t)size, AT_END, 1);
-    int16_t *wide = place(1, (size_t)size * 2, AT_END, 2), *turned = place(2, (size_t)size * 2, AT_END, 2);
-    for (int i = 0; i < size; i++) src[i] = (int8_t)(fm_rng_uniform(&g.rng) * 255 - 127);
-    tier->widen(wide, src, size);
-    tier->turn(turned, src, n);
-    check_around(1, "widen");
-    check_around(2, "turn");
-    for (int s = 0; s < ATTN_ROWS; s++)
-        for (int i = 0; i < n; i++) {
-            const int8_t x = src[i / 2 * 128 + s * 2 + i % 2];
-            if (!check(wide[i / 2 * 128 + s * 2 + i % 2] == x && turned[s / 2 * 2 * n + 2 * i + s % 2] == x,
-                       "%s widen, turn of %d: row %d, value %d", tier->tier, n, s, i))
+    float *p = floats(0, (size_t)m * ATTN_ROWS, AT_END), *d = floats(1, (size_t)m, AT_END);
+    float *top = outputs(2, (size_t)m, AT_END), *sum = outputs(3, (size_t)m, AT_END);
+    float want[ATTN_ROWS * 8], z[ATTN_ROWS * 8], wt[8], ws[8];
+    for (int i = 0; i < m * ATTN_ROWS; i++)
+        if (i % ATTN_ROWS >= seen && i % 3) p[i] = i % 3 == 1 ? NAN : INFINITY;
+    for (int i = 0; i < m; i++) d[i] = fabsf(d[i]) * (i % 2 ? 100 : 1);
+    if (m > 2) p[2 * ATTN_ROWS + seen / 2] = NAN;
+    memcpy(want, p, g.bytes[0]);
+    memcpy(z, p, g.bytes[0]);
+    tier->soften(p, top, sum, d, m, seen);
+    scalar->soften(want, wt, ws, d, m, seen);
+    same_bits(p, want, (size_t)m * ATTN_ROWS, "%s soften %d of %d", tier->tier, m, seen);
+    same_bits(top, wt, (size_t)m, "%s soften %d of %d: top", tier->tier, m, seen);
+    same_bits(sum, ws, (size_t)m, "%s soften %d of %d: sum", tier->tier, m, seen);
+    for (int f = 0; f < 4; f++) check_around(f, "soften");
+    for (int i = 0; i < m; i++)
+        for (int s = 0; s < ATTN_ROWS; s++) {
+            const int at = i * ATTN_ROWS + s;
+            const double e = exp((double)z[at] * (double)d[i] - (double)top[i]);
+            /* two roundings of arguments as large as x and top, one of exp; below e^-87.33: 0 */
+            const double slack =
+                e * 0x1p-23 * (2 + fabs((double)z[at] * (double)d[i]) + 2 * fabs((double)top[i])) + 0x1p-125;
+            if (!check(s >= seen  ? p[at] == 0
+                       : isnan(e) ? isnan(p[at])
+                                  : fabs((double)p[at] - e) <= slack,
+                       "%s soften: row %d, key %d", tier->tier, i, s))
                 return;
         }
+}
+
+static void check_turn(int n)
+{
+    const int size = n * ATTN_ROWS;
+    int8_t *src = place(0, (size_t)size, AT_END, 1), *turned = place(1, (size_t)size, AT_END, 1);
+    for (int i = 0; i < size; i++) src[i] = (int8_t)(fm_rng_uniform(&g.rng) * 255 - 127);
+    tier->turn(turned, src, n);
+    check_around(1, "turn");
+    for (int s = 0; s < ATTN_ROWS; s++)
+        for (int i = 0; i < n; i++)
+            if (!check(turned[s / 2 * 2 * n + 2 * i + s % 2] == src[i / 2 * 128 + s * 2 + i % 2],
+                       "%s turn of %d: row %d, value %d", tier->tier, n, s, i))
+                return;
 }
 
 /* The largest sums that the contract allows, too. */
@@ -101,13 +129,13 @@ static void check_gemm_q15(int m, int lanes, int pairs, bool by_lane, bool large
 {
     const ptrdiff_t lda = 2 * pairs + 6, ldc = lanes + 3;
     int16_t *a = place(0, (size_t)((m - 1) * lda + 2 * pairs) * 2, AT_END, 2);
-    int16_t *b = place(1, (size_t)(pairs * lanes * 2) * 2, AT_END, 2);
+    int8_t *b = place(1, (size_t)(pairs * lanes * 2), AT_END, 1);
     float *by = floats(2, (size_t)(by_lane ? lanes : m), AT_END),
           *c = floats(3, (size_t)((m - 1) * ldc + lanes), AT_END);
     float want[17 * 70];
     for (size_t i = 0; i < g.bytes[0] / 2; i++)
         a[i] = large ? 32767 : (int16_t)(fm_rng_uniform(&g.rng) * 65534 - 32767);
-    for (size_t i = 0; i < g.bytes[1] / 2; i++) b[i] = large ? -1016 : (int16_t)(fm_rng_uniform(&g.rng) * 2032 - 1016);
+    for (size_t i = 0; i < g.bytes[1]; i++) b[i] = large ? -128 : (int8_t)(fm_rng_uniform(&g.rng) * 255 - 127);
     memcpy(want, c, g.bytes[3]);
     for (int i = 0; i < m; i++)
         for (int l = 0; l < lanes; l++) {
@@ -127,7 +155,8 @@ static void test_attention(void)
     for (int n = 65; n < 900; n += 97) check_int16_and_int8(n, (enum place)(n % PLACES), 30);
     check_odd_values();
     for (int m = 1; m <= 7; m++) check_weigh(m);
-    for (int n = 16; n <= 64; n += 16) check_tiles(n);
+    for (int n = 16; n <= 64; n += 16) check_turn(n);
+    for (int seen = 1; seen <= ATTN_ROWS; seen++) check_soften(1 + seen % 7, seen);
     for (int m = 1; m <= 17; m++)
         for (int lanes = 16; lanes <= 64; lanes += 16)
             for (int by_lane = 0; by_lane < 2; by_lane++) {

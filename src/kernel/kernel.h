@@ -82,14 +82,14 @@ struct fm_kernels {
     float (*quantise_q15)(int16_t *q, const float *x, int n);
     /* The same of p[64]⊙d[64] for m rows of p: w[m,64], f[m] the factors. p, d >= 0 or NaN. */
     void (*weigh_q15)(int16_t *w, float *f, const float *p, const float *d, int m);
-    /* n bytes (a multiple of 32) to int16 */
-    void (*widen)(int16_t *dst, const int8_t *src, int n);
-    /* A tile of keys, [n/2][64][2], to int16 and to a tile by value, [32][n][2]; n a multiple of 16, at most 64. */
-    void (*turn)(int16_t *dst, const int8_t *src, int n);
-    /* c[i·ldc + l] = fma(I, s, c), I = Σ_p a[i·lda + 2p]·b[p][l][0] + a[i·lda + 2p+1]·b[p][l][1] over pairs p, exact in int32 as
-     * |b| <= 1016 (scores: 127, values of 8 bits) and pairs <= 32; s = by_lane[l], or by_row[i] where by_lane is NULL.
-     * lanes: a multiple of 16, at most 64. */
-    void (*gemm_q15)(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int16_t *b, const float *by_lane,
+    /* m rows of 64 scores into weights: of the first `seen`, x = p·d[i], top[i] = max x (NaN is passed over, a zero has either
+     * sign), p = exp(x − top[i]), sum[i] = Σp (lanes); behind them p = 0. */
+    void (*soften)(float *p, float *top, float *sum, const float *d, int m, int seen);
+    /* A tile of keys, [n/2][64][2], to one by value, [32][n][2]; n a multiple of 16, at most 64. */
+    void (*turn)(int8_t *dst, const int8_t *src, int n);
+    /* c[i·ldc + l] = fma(I, s, c), I = Σ_p a[i·lda + 2p]·b[p][l][0] + a[i·lda + 2p+1]·b[p][l][1] over pairs p <= 32, exact in
+     * int32; s = by_lane[l], or by_row[i] where by_lane is NULL.  lanes: a multiple of 16, at most 64. */
+    void (*gemm_q15)(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int8_t *b, const float *by_lane,
                      const float *by_row, int m, int lanes, int pairs);
 
     /* ---- rows ---- */

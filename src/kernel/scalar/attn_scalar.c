@@ -57,25 +57,21 @@ static void weigh_q15(int16_t *w, float *f, const float *p, const float *d, int 
     }
 }
 
-static void widen(int16_t *dst, const int8_t *src, int n)
-{
-    for (int i = 0; i < n; i++) dst[i] = src[i];
-}
-
-static void turn(int16_t *dst, const int8_t *src, int n)
+static void turn(int8_t *dst, const int8_t *src, int n)
 {
     for (int s = 0; s < ROWS; s++)
         for (int i = 0; i < n; i++) dst[(s / 2 * n + i) * 2 + s % 2] = src[(i / 2 * ROWS + s) * 2 + i % 2];
 }
 
-static void gemm_q15(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int16_t *b, const float *by_lane,
+static void gemm_q15(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int8_t *b, const float *by_lane,
                      const float *by_row, int m, int lanes, int pairs)
 {
     for (int i = 0; i < m; i++)
         for (int l = 0; l < lanes; l++) {
             int32_t sum = 0;
             for (int p = 0; p < pairs; p++) {
-                const int16_t *x = a + i * lda + 2 * p, *y = b + ((ptrdiff_t)p * lanes + l) * 2;
+                const int16_t *x = a + i * lda + 2 * p;
+                const int8_t *y = b + ((ptrdiff_t)p * lanes + l) * 2;
                 sum += x[0] * y[0] + x[1] * y[1];
             }
             float *at = &c[i * ldc + l];
@@ -88,7 +84,6 @@ void fm_scalar_fill_attn(struct fm_kernels *k)
     k->quantise_kv = quantise_kv;
     k->quantise_q15 = quantise_q15;
     k->weigh_q15 = weigh_q15;
-    k->widen = widen;
     k->turn = turn;
     k->gemm_q15 = gemm_q15;
 }

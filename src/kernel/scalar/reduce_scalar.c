@@ -42,10 +42,21 @@ static float exp_sum(float *y, const float *x, size_t n, float shift)
     return fm_fold8(l);
 }
 
+static void soften(float *p, float *top, float *sum, const float *d, int m, int seen)
+{
+    enum { ROWS = 64 };
+    for (int i = 0; i < m; i++, p += ROWS) {
+        for (int s = 0; s < ROWS; s++) p[s] = s < seen ? p[s] * d[i] : 0;
+        top[i] = max(p, (size_t)seen);
+        sum[i] = exp_sum(p, p, (size_t)seen, top[i]);
+    }
+}
+
 void fm_scalar_fill_reduce(struct fm_kernels *k)
 {
     k->dot = dot;
     k->sumsq = sumsq;
     k->max = max;
     k->exp_sum = exp_sum;
+    k->soften = soften;
 }

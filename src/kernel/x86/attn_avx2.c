@@ -93,20 +93,9 @@ static void weigh_q15(int16_t *w, float *f, const float *p, const float *d, int 
     }
 }
 
-FM_INLINE void widen32(int16_t *dst, __m256i v)
-{
-    _mm256_storeu_si256((__m256i *)dst, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(v)));
-    _mm256_storeu_si256((__m256i *)(dst + 16), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(v, 1)));
-}
-
-static void widen(int16_t *dst, const int8_t *src, int n)
-{
-    for (int i = 0; i < n; i += 32) widen32(dst + i, _mm256_loadu_si256((const __m256i *)(src + i)));
-}
-
 /* Four bytes are two values of two rows.  Within them the middle ones change places; then eight by eight of them are
  * transposed. */
-static void turn(int16_t *dst, const int8_t *src, int n)
+static void turn(int8_t *dst, const int8_t *src, int n)
 {
     const __m256i swap = _mm256_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15, 0, 2, 1, 3, 4, 6, 5, 7,
                                           8, 10, 9, 11, 12, 14, 13, 15);
@@ -116,7 +105,8 @@ static void turn(int16_t *dst, const int8_t *src, int n)
             fm_load_transposed(t, (const float *)(const void *)(src + (i * ROWS + s * 2) * 2), ROWS / 2);
             FM_UNROLL
             for (int j = 0; j < 8; j++)
-                widen32(dst + ((s + j) * n + 2 * i) * 2, _mm256_shuffle_epi8(_mm256_castps_si256(t[j]), swap));
+                _mm256_storeu_si256((__m256i *)(dst + ((s + j) * n + 2 * i) * 2),
+                                    _mm256_shuffle_epi8(_mm256_castps_si256(t[j]), swap));
         }
 }
 
@@ -129,20 +119,22 @@ FM_INLINE __m256i pair_of(const int16_t *a)
     return _mm256_set1_epi32(two);
 }
 
+FM_INLINE __m256i widened(const int8_t *b) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)b)); }
+
 FM_INLINE void add_scaled(float *c, __m256i sum, __m256 s)
 {
     _mm256_storeu_ps(c, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), s, _mm256_loadu_ps(c)));
 }
 
 /* R rows by sixteen lanes. */
-FM_INLINE void tile(int R, float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int16_t *b, ptrdiff_t ldb,
+FM_INLINE void tile(int R, float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int8_t *b, ptrdiff_t ldb,
                     const float *by_lane, const float *by_row, int pairs)
 {
     __m256i acc[4][2];
     FM_UNROLL
     for (int i = 0; i < R; i++) acc[i][0] = acc[i][1] = _mm256_setzero_si256();
     for (int p = 0; p < pairs; p++, b += ldb, a += 2) {
-        const __m256i b0 = _mm256_loadu_si256((const __m256i *)b), b1 = _mm256_loadu_si256((const __m256i *)(b + 16));
+        const __m256i b0 = widened(b), b1 = widened(b + 16);
         FM_UNROLL
         for (int i = 0; i < R; i++) {
             const __m256i x = pair_of(a + i * lda);
@@ -162,7 +154,7 @@ FM_INLINE void tile(int R, float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t 
     for (; i + (R) <= m; i += (R)) \
     tile(R, c + i * ldc + l, ldc, a + i * lda, lda, b + 2 * l, ldb, s, s ? NULL : by_row + i, pairs)
 
-static void gemm_q15(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int16_t *b, const float *by_lane,
+static void gemm_q15(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int8_t *b, const float *by_lane,
                      const float *by_row, int m, int lanes, int pairs)
 {
     const ptrdiff_t ldb = 2 * lanes;
@@ -180,7 +172,6 @@ void fm_avx2_fill_attn(struct fm_kernels *k)
     k->quantise_kv = quantise_kv;
     k->quantise_q15 = quantise_q15;
     k->weigh_q15 = weigh_q15;
-    k->widen = widen;
     k->turn = turn;
     k->gemm_q15 = gemm_q15;
 }

@@ -14,32 +14,34 @@
 #include "kernel/math.h"
 #include "op/cpu/attn.h"
 
-enum { BLOCK = FM_KV_BLOCK, GROUP = FM_KV_GROUP, TILE = GROUP * BLOCK };
+enum { BLOCK = FM_KV_BLOCK, GROUP = FM_KV_GROUP, TILE = GROUP * BLOCK, LINE = 64 };
 
 /* The scratch: int16 go two to a float. */
 struct parts {
-    int16_t *tile;         /* [64·64] a group of keys or values         */
-    float *d;              /* [64] its factors, 0 behind the last row   */
-    float *p;              /* [m,64] scores, then weights               */
-    int16_t *w;            /* [m,64] weights by factors                 */
-    int16_t *q;            /* [m,ldq]                                   */
-    float *d_q, *fade, *f; /* [m] each                          */
+    int8_t *tile;                      /* [64·64] a group of values, turned       */
+    float *d;                          /* [64] its factors, 0 behind the last row */
+    float *p;                          /* [m,64] scores, then weights             */
+    int16_t *w;                        /* [m,64] weights by factors               */
+    int16_t *q;                        /* [m,ldq]                                 */
+    float *d_q, *fade, *f, *top, *sum; /* [m] each                                */
 };
 
 static struct parts parts_of(const struct fm_attn_job *j, const struct fm_attn_tile *t)
 {
     const size_t m = (size_t)t->m;
-    struct parts x = {.tile = (int16_t *)(void *)t->scratch, .d = t->scratch + TILE / 2 };
+    struct parts x = {.tile = (int8_t *)t->scratch, .d = t->scratch + TILE / 4 };
     x.p = x.d + BLOCK;
     x.w = (int16_t *)(void *)(x.p + m * BLOCK);
     x.q = x.w + m * BLOCK;
     x.d_q = (float *)(void *)(x.q + m * (size_t)j->ldq);
     x.fade = x.d_q + m;
     x.f = x.fade + m;
+    x.top = x.f + m;
+    x.sum = x.top + m;
     return x;
 }
 
-static size_t row_floats(const struct fm_attn_job *j) { return BLOCK + BLOCK / 2 + (size_t)j->ldq / 2 + 3; }
+static size_t row_floats(const struct fm_attn_job *j) { return BLOCK + BLOCK / 2 + (size_t)j->ldq / 2 + 5; }
 
 static void begin(const struct fm_attn_job *j, const struct fm_attn_tile *t)
 {
@@ -53,6 +55,14 @@ static void begin(const struct fm_attn_job *j, const struct fm_attn_tile *t)
     }
 }
 
+/* The next block's part of what is read now: hardware does not see that tiles follow each other across blocks. */
+static void fetch_ahead(const struct fm_attn_tile *t, const struct fm_rows *r, int s0, int g)
+{
+    if (s0 + BLOCK >= t->pos0 + t->n) return;
+    const struct fm_kv_tile next = fm_kv_tile_at(r, s0 / BLOCK + 1, t->hk, g);
+    for (int i = 0; i < next.n * BLOCK + BLOCK * (int)sizeof(float); i += LINE) __builtin_prefetch(next.q + i);
+}
+
 /* z[i0 … m, 64], of all 64 rows, whatever lies in those that are not there yet. */
 static void scores(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int s0, int i0)
 {
@@ -61,20 +71,28 @@ static void scores(const struct fm_attn_job *j, const struct fm_attn_tile *t, co
     memset(z, 0, (size_t)(t->m - i0) * BLOCK * sizeof *z);
     for (int g = 0; g < fm_kv_groups(j->a->Dk); g++) {
         const struct fm_kv_tile keys = fm_kv_tile_at(t->k, s0 / BLOCK, t->hk, g);
-        k->widen(x->tile, keys.q, keys.n * BLOCK);
-        k->gemm_q15(z, BLOCK, x->q + (size_t)i0 * j->ldq + g * GROUP, j->ldq, x->tile, keys.d, NULL, t->m - i0, BLOCK,
+        fetch_ahead(t, t->k, s0, g);
+        k->gemm_q15(z, BLOCK, x->q + (size_t)i0 * j->ldq + g * GROUP, j->ldq, keys.q, keys.d, NULL, t->m - i0, BLOCK,
                     keys.n / 2);
     }
 }
 
-/* Row i's scores into weights of the `seen` rows; the row's state and x->fade[i] = e^(m'−m). */
-static void soften(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int i, int seen)
+/* Scores into weights, each row's of the keys that it sees: heads of one position see the same. */
+static void soften(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int s0, int i0)
 {
-    const struct fm_kernels *k = j->kernels;
-    float *p = x->p + (size_t)i * BLOCK, *max = &t->now.max[i], *sum = &t->now.sum[i], old = 1;
-    k->scale(p, x->d_q[i], (size_t)seen);
-    const float m = k->max(p, (size_t)seen), l = k->exp_sum(p, p, (size_t)seen, m);
-    memset(p + seen, 0, (size_t)(BLOCK - seen) * sizeof *p);
+    for (int i = i0, end; i < t->m; i = end) {
+        const int seen = t->pos0 + i / t->heads + 1 - s0;
+        end = seen < BLOCK ? i + t->heads : t->m;
+        j->kernels->soften(x->p + (size_t)i * BLOCK, x->top + i, x->sum + i, x->d_q + i, end - i,
+                           fm_min_int(seen, BLOCK));
+    }
+}
+
+/* The block joins row i's state; x->fade[i] = e^(m'−m). */
+static void join(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int i)
+{
+    const float m = x->top[i];
+    float *max = &t->now.max[i], *sum = &t->now.sum[i], old = 1;
     x->fade[i] = 1;
     if (m > *max) {
         if (*sum > 0) old = fm_expf(*max - m);
@@ -82,22 +100,25 @@ static void soften(const struct fm_attn_job *j, const struct fm_attn_tile *t, co
     } else if (m < *max) {
         x->fade[i] = fm_expf(m - *max);
     }
-    *sum = *sum * old + l * x->fade[i];
-    if (old != 1) k->scale(t->now.y + (size_t)i * j->ldy, old, (size_t)j->ldy);
+    *sum = *sum * old + x->sum[i] * x->fade[i];
+    if (old != 1) j->kernels->scale(t->now.y + (size_t)i * j->ldy, old, (size_t)j->ldy);
 }
 
 /* The tile of values of group g, its rows' factors; those behind the last row count nothing. */
-static int open_values(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int s0, int g)
+static const int8_t *open_values(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x,
+                                 int s0, int g, int *n)
 {
     const struct fm_kv_tile v = fm_kv_tile_at(t->v, s0 / BLOCK, t->hk, g);
     const int there = fm_min_int(t->pos0 + t->n - s0, BLOCK);
-    if (t->v->by_value)
-        j->kernels->widen(x->tile, v.q, v.n * BLOCK);
-    else
-        j->kernels->turn(x->tile, v.q, v.n);
     memcpy(x->d, v.d, (size_t)there * sizeof *v.d);
     memset(x->d + there, 0, (size_t)(BLOCK - there) * sizeof *v.d);
-    return v.n;
+    *n = v.n;
+    if (t->v->by_value) {
+        fetch_ahead(t, t->v, s0, g);
+        return v.q;
+    }
+    j->kernels->turn(x->tile, v.q, v.n);
+    return x->tile;
 }
 
 static void weigh(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int s0, int i0)
@@ -105,11 +126,11 @@ static void weigh(const struct fm_attn_job *j, const struct fm_attn_tile *t, con
     const struct fm_kernels *k = j->kernels;
     const int m = t->m - i0;
     for (int g = 0; g < fm_kv_groups(j->a->Dv); g++) {
-        const int n = open_values(j, t, x, s0, g);
+        int n;
+        const int8_t *v = open_values(j, t, x, s0, g, &n);
         k->weigh_q15(x->w, x->f, x->p + (size_t)i0 * BLOCK, x->d, m);
         for (int i = 0; i < m; i++) x->f[i] *= x->fade[i0 + i];
-        k->gemm_q15(t->now.y + (size_t)i0 * j->ldy + g * GROUP, j->ldy, x->w, BLOCK, x->tile, NULL, x->f, m, n,
-                    BLOCK / 2);
+        k->gemm_q15(t->now.y + (size_t)i0 * j->ldy + g * GROUP, j->ldy, x->w, BLOCK, v, NULL, x->f, m, n, BLOCK / 2);
     }
 }
 
@@ -118,9 +139,10 @@ static void fold(const struct fm_attn_job *j, const struct fm_attn_tile *t, int 
     const struct parts x = parts_of(j, t);
     const int i0 = s0 > t->pos0 ? (s0 - t->pos0) * t->heads : 0; /* rows before see nothing of it */
     scores(j, t, &x, s0, i0);
-    for (int i = i0; i < t->m; i++) soften(j, t, &x, i, fm_min_int(t->pos0 + i / t->heads + 1 - s0, BLOCK));
+    soften(j, t, &x, s0, i0);
+    for (int i = i0; i < t->m; i++) join(j, t, &x, i);
     weigh(j, t, &x, s0, i0);
 }
 
 const struct fm_attn_way fm_attn_q15 = {
-    .row_floats = row_floats, .tile_floats = TILE / 2 + BLOCK, .begin = begin, .fold = fold};
+    .row_floats = row_floats, .tile_floats = TILE / 4 + BLOCK, .begin = begin, .fold = fold};
