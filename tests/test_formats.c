@@ -1,21 +1,23 @@
 /* Whole models in every format that can be written: a small random one goes to a GGUF file in that format, is read back
  * and run, and so is its twin whose weights are the decoded values in F32.  In exact arithmetic both give the same bits,
- * at once and token by token; formats without an int8 path do so by default, too, the others stay close.  Weights with scales
- * beside them: test_scaled.c. */
+ * at once and token by token; formats without an int8 path do so by default, too, the others stay close, and keep their bits when
+ * their weights are packed.  Weights with scales beside them: test_scaled.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "kernel/kernel.h"
+#include "run/packing.h"
 #include "twins.h"
 
 static char path[2][64]; /* quantised, its twin */
 
-/* Widths are multiples of 256, but for the output of attention in V3: such rows stay F32 in formats of 256. */
+/* A vocabulary whose matrix, of embeddings and head, is packed, and one whose is not: 70 rows are no whole number of groups.
+ * Widths are multiples of 256, but for the output of attention in V3: such rows stay F32 in formats of 256. */
 static const char llama[] =
-    "{\"model_type\":\"llama\",\"vocab_size\":70,\"hidden_size\":256,\"num_hidden_layers\":1,\"intermediate_size\":512,"
+    "{\"model_type\":\"llama\",\"vocab_size\":80,\"hidden_size\":256,\"num_hidden_layers\":1,\"intermediate_size\":512,"
     "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-5,"
-    "\"rope_theta\":10000,\"tie_word_embeddings\":false}";
+    "\"rope_theta\":10000,\"tie_word_embeddings\":true}";
 static const char deepseek[] =
     "{\"model_type\":\"deepseek_v3\",\"vocab_size\":70,\"hidden_size\":256,\"num_hidden_layers\":2,"
     "\"intermediate_size\":256,\"num_attention_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-6,"
@@ -68,6 +70,27 @@ static void check_fast(const struct fm_model *m, const char *what)
     fm_free(one);
 }
 
+static void check_packed(struct fm_model *m, const struct fm_file *f, const char *what)
+{
+    static const int chunks[] = {T, 1, 4};
+    size_t n = (size_t)(T * m->cfg.V);
+    struct fm_pool *pool;
+    float *before[3];
+    for (int i = 0; i < 3; i++) before[i] = run(m, false, chunks[i]);
+    ok(fm_pool_new(2, &pool, &err));
+    ok(fm_model_pack(m, f, pool, &err));
+    fm_pool_free(pool);
+    assert_true(m->w.layers[0].mlp.gate.packed);
+    assert_int_equal(m->w.head.packed, m->cfg.tied);
+    for (int i = 0; i < 3; i++) {
+        float *after = run(m, false, chunks[i]);
+        if (memcmp(before[i], after, n * sizeof *after))
+            fail_msg("%s: packed weights give other bits, %d tokens a step", what, chunks[i]);
+        fm_free(after);
+        fm_free(before[i]);
+    }
+}
+
 static void check_format(const char *config, enum fm_fmt fmt)
 {
     struct fm_file *f[2];
@@ -86,6 +109,7 @@ static void check_format(const char *config, enum fm_fmt fmt)
         check_same(&m[0], &m[1], false, name);
     else if (config == llama) /* V3's routing may tip over, and its attention has two forms */
         check_fast(&m[0], name);
+    if (fm_cpu_pack_rows(fmt, m[0].cfg.D)) check_packed(&m[0], f[0], name);
     for (int i = 0; i < 2; i++) {
         fm_model_release(&m[i]);
         fm_file_close(f[i]);

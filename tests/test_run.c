@@ -570,7 +570,7 @@ static void note(void *arg, const char *item, uint64_t bytes, bool file_backed)
     if (!strcmp(item, "KV cache")) p->kv = bytes;
     if (!strcmp(item, "session")) p->session = bytes;
     if (!strcmp(item, "derived weights")) p->derived = bytes;
-    if (!strcmp(item, "weights, mapped")) p->weights = bytes;
+    if (!strcmp(item, "weights, mapped") || !strcmp(item, "weights, packed")) p->weights += bytes;
     assert_int_equal(file_backed, !strcmp(item, "weights, mapped"));
 }
 

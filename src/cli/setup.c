@@ -27,6 +27,8 @@ const struct fm_opt fm_engine_rows[] = {
     {'c', "ctx", FM_OPT_INT, AT(engine.ctx), 1, 1 << 24, "N", "longest context (default: the model's, at most 4096)"},
     {0, "kv-type", FM_OPT_TEXT, AT(engine.kv_type), 0, 0, "TYPE",
      "what the KV cache keeps: f32, bf16 or q8_0 (default: q8_0; f32 with --exact)"},
+    {0, "pack", FM_OPT_TEXT, AT(engine.pack), 0, 0, "HOW",
+     "copy weights into the layout that is read fastest: auto (if memory suffices), on or off (default: auto)"},
     {0, "exact", FM_OPT_FLAG, AT(engine.exact), 0, 0, NULL, "float32 arithmetic in a fixed order: the referee"},
     {0, "deterministic", FM_OPT_FLAG, AT(engine.deterministic), 0, 0, NULL,
      "fast, but the same bits whatever came before"},

@@ -43,6 +43,8 @@ struct fm_mat {
     size_t row_bytes;
     void *data; /* NULL: absent */
     struct fm_scales scale;
+    bool
+        packed; /* rows side by side as this machine's kernels want them (fm_cpu_pack); for op/cpu's embed and products in int8 */
 };
 
 static inline struct fm_mat fm_mat_of(enum fm_fmt fmt, int rows, int cols, void *data)
@@ -260,6 +262,11 @@ extern const struct fm_ops_grad fm_ops_grad_cpu;
 /* Backend state for fm_ctx.backend: per-thread scratch for pool's size.  max_k: widest matmul input. */
 enum fm_status fm_cpu_backend_new(struct fm_pool *pool, void **out, struct fm_error *err) FM_MUST_USE;
 void fm_cpu_backend_free(void *backend);
+/* Packed rows (kernel.h) have the size and, multiplied, the bits of those of the file; they are read faster.  How many lie side
+ * by side here; 0 where rows of this format and number of columns are not packed. */
+int fm_cpu_pack_rows(enum fm_fmt fmt, int cols);
+/* Rows row … row+n−1 of w, both multiples of that, to dst: the same number of bytes. */
+void fm_cpu_pack(void *dst, const struct fm_mat *w, int row, int n);
 size_t fm_cpu_backend_bytes(const struct fm_pool *pool); /* for the memory plan */
 const char *fm_cpu_backend_tier(const void *backend);    /* "avx2" */
 /* Optimiser and reductions on flat arrays, threaded (train/): see kernel.h for the formulas. */

@@ -2,8 +2,13 @@
  *
  * Step scratch is measured, not computed: the real forward pass runs over a dry arena with ops that do nothing. The plan
  * does this with weights that have shapes but no values, the engine with the real ones; both give the same number. */
+#include <string.h>
+
+#include "base/host.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "run/inventory.h"
+#include "run/packing.h"
 #include "run/resources.h"
 #include "run/run.h"
 
@@ -65,6 +70,32 @@ static enum fm_status plan_kv_type(const struct fm_engine_options *o, struct fm_
     return FM_OK;
 }
 
+/* What a machine that is to stay usable must have left. */
+static const uint64_t MEMORY_LEFT = (uint64_t)256 << 20;
+
+/* Exact arithmetic decodes weights, one by one: it reads them where they lie. */
+static enum fm_status plan_pack(const struct fm_engine_options *o, const struct fm_config *cfg,
+                                const struct fm_weights *w, struct fm_plan *p, struct fm_error *err)
+{
+    static const char *const hows[] = {"auto", "on", "off"};
+    int how = 0;
+    struct fm_host host;
+    p->packed_bytes = 0;
+    while (o->pack && how < 3 && strcmp(o->pack, hows[how]) != 0) how++;
+    if (how == 3) return fm_fail(err, FM_ERR_USAGE, "open model: packing '%.40s': none of auto, on, off", o->pack);
+    if (how == 1 && o->exact) return fm_fail(err, FM_ERR_USAGE, "open model: packing: exact arithmetic does without");
+    if (how == 2 || o->exact) return FM_OK;
+    FM_TRY(fm_model_pack_bytes(cfg, w, &p->packed_bytes, err));
+    if (how == 1) return FM_OK;
+    fm_host_read(&host, "");
+    const uint64_t need = (uint64_t)p->packed_bytes + p->step_bytes + p->session_bytes + MEMORY_LEFT +
+                          (uint64_t)p->block_bytes * (uint64_t)fm_kv_blocks(p->ctx);
+    if (fm_host_memory_free(&host) >= need) return FM_OK;
+    fm_log(FM_LOG_INFO, "weights stay mapped: to pack them takes %.1f GB", (double)p->packed_bytes * 1e-9);
+    p->packed_bytes = 0;
+    return FM_OK;
+}
+
 /* The largest step has as many rows as there may be, at the end of the context.  Of the two forms of latent attention,
  * which need different scratch, a layer may choose either for some segment. */
 static size_t step_bytes(const struct fm_plan *p, const struct fm_config *cfg, const struct fm_weights *w)
@@ -91,7 +122,7 @@ enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_c
                        p->ctx);
     p->step_bytes = step_bytes(p, cfg, w);
     p->session_bytes = fm_session_bytes(p, cfg, p->ctx);
-    return FM_OK;
+    return plan_pack(o, cfg, w, p, err);
 }
 
 /* ---- the plan for the user ---- */
@@ -138,6 +169,7 @@ enum fm_status fm_plan_items(const struct fm_engine_options *o, const struct fm_
     i.chunk = p.chunk;
     i.deterministic = p.deterministic;
     i.kv_type = p.kv_type;
+    i.packed = p.packed_bytes;
     i.weights = f ? fm_file_bytes(f) : planned_weights(inv);
     i.kv = (uint64_t)p.block_bytes * (uint64_t)fm_kv_blocks(p.ctx);
     i.step = p.step_bytes;
@@ -149,7 +181,8 @@ enum fm_status fm_plan_items(const struct fm_engine_options *o, const struct fm_
 
 void fm_plan_tell(const struct fm_plan_items *i, fm_memory_fn fn, void *arg)
 {
-    fn(arg, "weights, mapped", i->weights, true);
+    if (i->packed) fn(arg, "weights, packed", i->packed, false);
+    fn(arg, "weights, mapped", i->weights > i->packed ? i->weights - i->packed : 0, true);
     fn(arg, "derived weights", i->derived, false);
     fn(arg, "KV cache", i->kv, false);
     fn(arg, "step scratch", i->step, false);

@@ -30,12 +30,13 @@ struct fm_plan {
     int draft_max;       /* … and how many tokens for a step, 0: none */
     bool mtp;            /* sessions keep a cache for the MTP block   */
     enum fm_kv_type kv_type;
+    size_t packed_bytes;  /* of weights packed when loading, 0: all stay mapped */
     size_t block_bytes;   /* of one KV block                          */
     size_t step_bytes;    /* arena of the largest step                */
     size_t session_bytes; /* arena of one session of ctx tokens       */
 };
 enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_error *err) FM_MUST_USE;
-/* w: real or shape-only weights. */
+/* w: real or shape-only weights.  Whether to pack them, where nobody says, is asked of the machine's free memory now. */
 enum fm_status fm_plan_make(const struct fm_engine_options *o, const struct fm_config *cfg, const struct fm_weights *w,
                             struct fm_plan *p, struct fm_error *err) FM_MUST_USE;
 /* The items of a memory plan, in bytes. */
@@ -43,7 +44,7 @@ struct fm_plan_items {
     int ctx, chunk;
     bool deterministic;
     enum fm_kv_type kv_type;
-    uint64_t weights, derived, kv, step, threads, session, tokenizer;
+    uint64_t weights, packed, derived, kv, step, threads, session, tokenizer;
 };
 /* f NULL: of a model that is not here. */
 struct fm_inventory;

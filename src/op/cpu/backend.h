@@ -79,6 +79,9 @@ static inline int fm_cpu_grain(size_t cost)
  * its own row of A and column of B only. */
 void fm_cpu_products(struct fm_ctx *c, int n);
 
+/* A packed row as in its file, in the thread's tile. */
+const void *fm_cpu_unpack(const struct fm_ctx *c, const struct fm_mat *w, int row, int thread);
+
 /* Decoder of a format, or NULL with a sticky failure. */
 fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt);
 

@@ -17,6 +17,7 @@ struct job {
     fm_decode_fn decode;
     const struct fm_mat *w;
     const int32_t *ids;
+    struct fm_ctx *c;
     const double *freq;
     size_t total;
 };
@@ -24,14 +25,20 @@ struct job {
 static void embed_rows(void *arg, int begin, int end, int thread)
 {
     const struct job *j = arg;
-    (void)thread;
-    for (int t = begin; t < end; t++) fm_mat_decode(j->y + (size_t)t * j->n, j->w, j->ids[t], 0, j->n, j->decode);
+    const struct fm_mat *w = j->w;
+    for (int t = begin; t < end; t++) {
+        float *y = j->y + (size_t)t * j->n;
+        if (w->packed)
+            j->decode(y, fm_cpu_unpack(j->c, w, j->ids[t], thread), (size_t)j->n);
+        else
+            fm_mat_decode(y, w, j->ids[t], 0, j->n, j->decode);
+    }
 }
 
 void fm_cpu_embed(struct fm_ctx *c, float *y, const struct fm_mat *w, const int32_t *ids, int T)
 {
     if (c->status) return;
-    struct job j = {.decode = fm_cpu_decoder(c, w->fmt), .y = y, .w = w, .ids = ids, .n = w->cols};
+    struct job j = {.decode = fm_cpu_decoder(c, w->fmt), .y = y, .w = w, .ids = ids, .n = w->cols, .c = c};
     if (j.decode) fm_cpu_for(c, T, fm_cpu_grain((size_t)w->cols), embed_rows, &j);
 }
 

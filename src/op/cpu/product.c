@@ -67,8 +67,9 @@ static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int
 {
     const struct fm_kernels *k = fm_cpu_kernels(c);
     if (p->xq) {
-        k->gemm_q8[p->w.fmt](p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0,
-                             weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
+        (p->w.packed ? k->gemm_packed : k->gemm_q8)[p->w.fmt](
+            p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0, weights_at(p, n0, 0),
+            p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
     } else if (wants_gemv(p, k)) {
         k->gemv[p->w.fmt](p->c + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a, n1 - n0, p->k);
     } else if (!p->w.data) {
