@@ -21,6 +21,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import tempfile
 
 import figures
 
@@ -48,7 +49,7 @@ def fathom(o, model, threads, work):
 
 
 def folder(option):
-    return option.partition("@")[0]
+    return os.path.abspath(option.partition("@")[0])
 
 
 def bench_rates(out):
@@ -107,13 +108,14 @@ def children():
 
 
 def run(command):
-    """Its standard output and the share of the cores that others had meanwhile."""
+    """What it says, and the share of the cores that others had meanwhile; files that it drops go away with the folder."""
     busy, whole, own = *busy_and_all(), children()
-    p = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        p = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if p.returncode:
         sys.exit(f"{shlex.join(command)}: exit code {p.returncode}\n{p.stderr[-2000:]}")
     b, w = busy_and_all()
-    return p.stdout, max(0.0, (b - busy - (children() - own)) / max(w - whole, 1e-9))
+    return p.stdout or p.stderr, max(0.0, (b - busy - (children() - own)) / max(w - whole, 1e-9))
 
 
 def versions(o):
@@ -182,8 +184,8 @@ def main():
     if o.csv and not o.models:
         table(figures.read(o.csv))
         return
-    rows = []
-    for model in o.models:
+    rows, o.fathom = [], o.fathom and os.path.abspath(o.fathom)
+    for model in map(os.path.abspath, o.models):
         for work in o.work.split(","):
             for threads in map(int, o.threads.split(",")):
                 for _ in range(o.turns):

@@ -14,14 +14,14 @@ p() { # exit code, then python3's arguments
 mkdir ik llama
 cat >llama/llama-bench <<'END'
 #!/bin/sh
-echo "llama-bench $*" >>asked
+echo "llama-bench $*" >>"${0%/*}/../asked"
 echo 'a line that is no figure'
 echo '{"n_prompt": 512, "n_gen": 0, "n_depth": 0, "avg_ts": 10.0}'
 echo '{"n_prompt": 0, "n_gen": 64, "n_depth": 0, "avg_ts": 0.5}'
 END
 cat >ik/llama-bench <<'END'
 #!/bin/sh
-echo "ik $*" >>asked
+echo "ik $*" >>"${0%/*}/../asked"
 echo '[{"n_prompt": 512, "n_gen": 0, "avg_ts": 20.0}, {"n_prompt": 0, "n_gen": 64, "avg_ts": 0.25}]'
 END
 chmod +x ik/llama-bench llama/llama-bench
