@@ -9,7 +9,8 @@ length.  A row of CSV per number of clients:
   total_tps     answer tokens of all clients per second, from the first request to the last answer
   ttft_*        seconds from a request to its first text
   itl_*         milliseconds between two texts of one answer
-  fairness      slowest client's tokens per second over the fastest's
+  fairness      slowest client's tokens per second over the fastest's; each client is a user of its own
+  jain          of these rates: (sum)² over n times the sum of squares, 1 when all are equal
 """
 import argparse
 import asyncio
@@ -18,12 +19,16 @@ import random
 import sys
 import time
 
-HEADER = "label,streams,tokens_in,tokens_out,requests,total_tps,ttft_p50,ttft_p95,itl_p50,itl_p95,itl_p99,fairness,failed"
+HEADER = "label,streams,tokens_in,tokens_out,requests,total_tps,ttft_p50,ttft_p95,ttft_p99,itl_p50,itl_p95,itl_p99,fairness,jain,failed"
 
 
 def quantile(values, q):
     values = sorted(values)
     return values[min(len(values) - 1, int(q * len(values)))] if values else float("nan")
+
+
+def jain(rates):
+    return sum(rates) ** 2 / (len(rates) * sum(r * r for r in rates))
 
 
 class Load:
@@ -32,10 +37,11 @@ class Load:
         self.random = random.Random(f"{args.seed} {streams}")
         self.ttft, self.gaps, self.rates, self.tokens, self.failed = [], [], [], 0, 0
 
-    async def ask(self):
+    async def ask(self, user):
         ids = [self.random.randrange(*self.a.ids) for _ in range(self.a.tokens_in)]
         body = json.dumps({"model": "m", "prompt": ids, "max_tokens": self.a.tokens_out, "temperature": 0, "ignore_eos": True,
-                           "stream": True, "stream_options": {"include_usage": True}, "cache_prompt": False}).encode()
+                           "stream": True, "stream_options": {"include_usage": True}, "cache_prompt": False,
+                           "user": user}).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.a.port, limit=1 << 22)
         writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
                      b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -59,22 +65,22 @@ class Load:
             self.failed += 1
         return got, time.perf_counter() - start
 
-    async def client(self):
+    async def client(self, user):
         tokens = seconds = 0
         for _ in range(self.a.requests):
-            got, took = await asyncio.wait_for(self.ask(), self.a.timeout)
+            got, took = await asyncio.wait_for(self.ask(user), self.a.timeout)
             tokens, seconds = tokens + got, seconds + took
         self.tokens += tokens
         self.rates.append(tokens / seconds)
 
     async def run(self):
         start = time.perf_counter()
-        await asyncio.gather(*(self.client() for _ in range(self.streams)))
+        await asyncio.gather(*(self.client(f"user {i}") for i in range(self.streams)))
         a, total = self.a, self.tokens / (time.perf_counter() - start)
         ms = [1e3 * quantile(self.gaps, q) for q in (0.5, 0.95, 0.99)]
         print(f"{a.label},{self.streams},{a.tokens_in},{a.tokens_out},{a.requests * self.streams},{total:.1f},"
-              f"{quantile(self.ttft, 0.5):.3f},{quantile(self.ttft, 0.95):.3f},{ms[0]:.1f},{ms[1]:.1f},{ms[2]:.1f},"
-              f"{min(self.rates) / max(self.rates):.3f},{self.failed}", flush=True)
+              f"{','.join(f'{quantile(self.ttft, q):.3f}' for q in (0.5, 0.95, 0.99))},{','.join(f'{x:.1f}' for x in ms)},"
+              f"{min(self.rates) / max(self.rates):.3f},{jain(self.rates):.4f},{self.failed}", flush=True)
 
 
 def main():

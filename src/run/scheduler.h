@@ -68,10 +68,11 @@ struct fm_request {
     double t_submit, t_start, t_first, t_last; /* t_last: of the newest token */
 };
 
-/* How long steps take, learned as they go: moving means, 0 where nothing is known. */
+/* How long steps take, learned as they go; 0 where nothing is known. */
 struct fm_pace {
-    double answers[FM_SLOTS_MAX + 1]; /* seconds of a step of that many answers and nothing else     */
-    double row_alone, row_beside;     /* seconds of a prompt's row: without answers, and beside them */
+    double answers[FM_SLOTS_MAX + 1]; /* seconds of a step of that many answers and nothing else: moving means */
+    double fixed, each;               /* of a step with prompts: seconds, and seconds per row                  */
+    double n, x, y, xx, xy, slope;    /* pace.c's */
 };
 
 struct fm_scheduler {
