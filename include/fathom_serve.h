@@ -71,6 +71,7 @@ struct fm_request_result {
     double queue_seconds, prompt_seconds, answer_seconds; /* waiting; to the first token; from there to the end */
     double joules;                                        /* its share of the steps', where the machine counts them */
     struct fm_error error;                                /* of FM_END_FAILED                                    */
+    const double *embedding; /* NULL, or [dim] as asked for, the request's: valid until fm_request_free */
 };
 
 struct fm_request_options {
@@ -85,6 +86,7 @@ struct fm_request_options {
     bool ignore_end;    /* go on behind end tokens                                      */
     int top;            /* -1: no probabilities, else how many beside the token's own   */
     bool echo;          /* with top >= 0: events for the prompt's tokens 1 … n−1, too    */
+    bool embed;         /* the mean over the prompt of the hidden states behind the final norm, with max_tokens 0 */
     const char *user;   /* copied; NULL: "". Whose turn it is, and whose cache          */
     double seconds_max; /* 0: no limit                                                  */
     /* From the scheduler's thread; must return at once and must not call the scheduler.  text: as fm_generation.on_text. */

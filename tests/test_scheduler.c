@@ -67,11 +67,16 @@ static void submit(struct fm_scheduler *s, struct answer *a, struct fm_request_o
     ok(fm_scheduler_submit(s, &o, &a->request, NULL, &err));
 }
 
-static void await(struct answer *a)
+static void await_keeping(struct answer *a)
 {
     pthread_mutex_lock(&a->lock);
     while (!a->over) pthread_cond_wait(&a->ended, &a->lock);
     pthread_mutex_unlock(&a->lock);
+}
+
+static void await(struct answer *a)
+{
+    await_keeping(a);
     fm_request_free(a->request);
 }
 
@@ -412,6 +417,63 @@ static void company_comes_together(void **state)
     fm_engine_close(e);
 }
 
+/* The head is linear: its product with the mean of the hidden states is the mean of all rows' logits. */
+static void embeddings_are_means_of_hidden_states(void **state)
+{
+    enum { N = 100 };
+    (void)state;
+    struct fm_engine *e = engine((struct fm_engine_options){.ctx = 256, .deterministic = true});
+    struct fm_engine *small = engine((struct fm_engine_options){.ctx = 256, .chunk = 16, .deterministic = true});
+    struct fm_scheduler *s = scheduler(e, (struct fm_scheduler_options){.slots = 3});
+    struct fm_scheduler *s_small = scheduler(small, (struct fm_scheduler_options){.slots = 3});
+    struct fm_session *alone = session(e, 0);
+    const int V = fm_engine_info(e)->vocab, D = fm_engine_info(e)->dim;
+    float *logits = malloc((size_t)N * (size_t)V * sizeof *logits), *mean = malloc((size_t)D * sizeof *mean),
+          *got = malloc((size_t)V * sizeof *got);
+    struct answer a, b, c;
+    int32_t ids[N];
+    some_ids(ids, N, 33);
+    struct fm_request_options o = options(ids, N, 0);
+    o.embed = true;
+    submit(s, &c, options(ids, N, 5)); /* company, and something in the cache */
+    await(&c);
+    forget(&c);
+    submit(s, &a, o);
+    submit(s, &c, options(ids + 1, N - 1, 5));
+    await_keeping(&a);
+    await(&c);
+    assert_int_equal(a.r.end, FM_END_LENGTH);
+    assert_int_equal(a.r.answer_tokens, 0);
+    ok(fm_session_feed(alone, ids, N, logits, &err));
+    for (int d = 0; d < D; d++) mean[d] = (float)a.r.embedding[d];
+    fm_arena_reset(e->ctx.arena, 0);
+    fm_model_logits(&e->ctx, &e->model.w, got, mean, 1);
+    for (int v = 0; v < V; v++) {
+        double want = 0, size = 0;
+        for (int i = 0; i < N; i++) want += (double)logits[i * V + v] / N;
+        for (int i = 0; i < N; i++) size += fabs((double)logits[i * V + v]) / N;
+        assert_true(fabs((double)got[v] - want) <= 1e-5 * (size + 1)); /* some 2^-23 per term of 32, of either */
+    }
+    submit(s_small, &b, o);
+    await_keeping(&b);
+    assert_memory_equal(a.r.embedding, b.r.embedding, (size_t)D * sizeof(double));
+    fm_request_free(a.request);
+    fm_request_free(b.request);
+    forget(&a);
+    forget(&b);
+    forget(&c);
+    o.max_tokens = 1;
+    assert_int_equal(fm_scheduler_submit(s, &o, &a.request, NULL, &err), FM_ERR_USAGE);
+    free(logits);
+    free(mean);
+    free(got);
+    fm_session_free(alone);
+    fm_scheduler_free(s);
+    fm_scheduler_free(s_small);
+    fm_engine_close(e);
+    fm_engine_close(small);
+}
+
 /* The tree by itself, against a list of every block sequence that was added. */
 static void the_tree_is_bounded(void **state)
 {
@@ -495,10 +557,15 @@ int main(void)
         "\"topk_method\":\"noaux_tc\",\"norm_topk_prob\":true,\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-5,"
         "\"rope_theta\":10000,\"num_nextn_predict_layers\":0,\"tie_word_embeddings\":false}";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(company_changes_nothing),     cmocka_unit_test(what_was_computed_is_found_again),
-        cmocka_unit_test(a_restart_changes_nothing),   cmocka_unit_test(probabilities_are_those_of_the_logits),
-        cmocka_unit_test(requests_end_as_they_should), cmocka_unit_test(company_comes_together),
-        cmocka_unit_test(the_tree_is_bounded),         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(company_changes_nothing),
+        cmocka_unit_test(what_was_computed_is_found_again),
+        cmocka_unit_test(a_restart_changes_nothing),
+        cmocka_unit_test(probabilities_are_those_of_the_logits),
+        cmocka_unit_test(requests_end_as_they_should),
+        cmocka_unit_test(company_comes_together),
+        cmocka_unit_test(embeddings_are_means_of_hidden_states),
+        cmocka_unit_test(the_tree_is_bounded),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     (void)snprintf(model_path, sizeof model_path, "/tmp/fathom-test-%d-a.gguf", (int)getpid());
     (void)snprintf(plain_path, sizeof plain_path, "/tmp/fathom-test-%d-b.gguf", (int)getpid());

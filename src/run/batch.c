@@ -188,6 +188,8 @@ static void compute(struct fm_scheduler *s, struct fm_batch *b)
     if (s->n_wanted) fm_model_logits(c, &e->model.w, s->logits, rows, s->n_wanted);
     if (!c->status && atomic_load(&s->abort_step)) fm_ctx_fail(c, FM_ERR_CANCELLED, "cancelled");
     if (!c->status) fm_parallel_for(c->pool, s->pickers, 1, pick, s);
+    for (int i = 0; i < b->n_seqs && !c->status; i++) /* once it is sure that these rows count */
+        if (s->of[i]->sum) fm_request_pool(s->of[i], hidden + (size_t)b->seqs[i].row0 * D, b->seqs[i].n);
 }
 
 size_t fm_batch_bytes(const struct fm_scheduler *s)

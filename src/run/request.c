@@ -16,6 +16,7 @@ static void release(struct fm_request *r)
     fm_free((void *)r->o.stop);
     fm_free((char *)r->o.user);
     fm_free(r->ids);
+    fm_free(r->sum);
     fm_free(r->blocks);
     fm_free(r->kv.blocks);
     fm_follow_end(&r->bound);
@@ -43,6 +44,9 @@ static enum fm_status check(const struct fm_scheduler *s, const struct fm_reques
         if (o->ids[i] < 0 || o->ids[i] >= V)
             return fm_fail(err, FM_ERR_USAGE, "request: token %d at place %d: the vocabulary ends at %d",
                            (int)o->ids[i], i, V - 1);
+    if (o->embed && o->max_tokens)
+        return fm_fail(err, FM_ERR_USAGE, "request: max_tokens %d: a mean of hidden states has no answer",
+                       o->max_tokens);
     if (o->max_tokens < -1) return fm_fail(err, FM_ERR_USAGE, "request: max_tokens %d: negative", o->max_tokens);
     if (o->top < -1 || o->top > FM_TOP_MAX)
         return fm_fail(err, FM_ERR_USAGE, "request: %d probabilities per token: at most %d", o->top, FM_TOP_MAX);
@@ -68,7 +72,8 @@ static bool make_room(struct fm_request *r, const struct fm_request_options *o)
     r->blocks = fm_malloc(blocks * sizeof(struct fm_kv_block *));
     r->kv.blocks = fm_malloc(blocks * sizeof(fm_real *));
     r->o.user = fm_strdup(o->user ? o->user : "");
-    if (!r->ids || !r->blocks || !r->kv.blocks || !r->o.user) return false;
+    if (o->embed) r->sum = fm_calloc((size_t)r->s->e->model.cfg.D, sizeof *r->sum);
+    if (!r->ids || !r->blocks || !r->kv.blocks || !r->o.user || (o->embed && !r->sum)) return false;
     memcpy(r->ids, o->ids, (size_t)o->n_ids * sizeof *r->ids);
     return true;
 }
@@ -135,10 +140,10 @@ static void begin_behind_cached(struct fm_request *r)
 void fm_request_adopt(struct fm_request *r)
 {
     struct fm_scheduler *s = r->s;
-    if (s->prefix && !r->o.echo) /* echo needs the logits of every row */
+    if (s->prefix && !r->o.echo && !r->o.embed) /* which need every row */
         r->n_blocks = fm_prefix_find(s->prefix, r->o.user, r->ids, r->n_prompt - 1, r->blocks);
     begin_behind_cached(r);
-    if (!s->disk || r->o.echo) return;
+    if (!s->disk || r->o.echo || r->o.embed) return;
     r->load = (struct fm_kvload){.user = r->o.user,
                                  .ids = r->ids,
                                  .blocks = r->blocks + r->n_blocks,
@@ -201,7 +206,19 @@ static void report(struct fm_request *r, const float *logits, struct fm_token_ev
 
 void fm_request_echo(struct fm_request *r, const float *logits, int at)
 {
+    if (at <= r->echoed) return; /* a step that was given up is computed again */
+    r->echoed = at;
     report(r, logits, (struct fm_token_event){.token.id = r->ids[at], .position = at, .prompt = true});
+}
+
+/* ---- the mean ---- */
+
+/* In order of the rows, in double: the cut into steps changes nothing. */
+void fm_request_pool(struct fm_request *r, const fm_real *hidden, int n)
+{
+    const int D = r->s->e->model.cfg.D;
+    for (int i = 0; i < n; i++)
+        for (int d = 0; d < D; d++) r->sum[d] += (double)hidden[(size_t)i * (size_t)D + (size_t)d];
 }
 
 /* ---- one token more ---- */
@@ -269,6 +286,8 @@ void fm_request_finish(struct fm_request *r, enum fm_end end, const struct fm_er
         fm_kvload_stop(r->s->disk, &r->load);
         (void)fm_request_loaded(r); /* whose blocks are dropped with the others */
     }
+    for (int d = 0; r->sum && d < r->s->e->model.cfg.D; d++) r->sum[d] /= r->n_prompt;
+    res.embedding = end == FM_END_LENGTH ? r->sum : NULL;
     if (!fm_stream_end(&r->stream) && end != FM_END_FAILED) {
         res.end = FM_END_FAILED;
         (void)fm_fail_memory(&res.error, "generated text", r->stream.held.len);

@@ -356,7 +356,7 @@ static void follow(const struct fm_scheduler *s, struct fm_request *before, stru
 {
     const bool same = r->n_prompt == before->n_prompt && !strcmp(r->o.user, before->o.user) &&
                       !memcmp(r->ids, before->ids, (size_t)r->n_prompt * sizeof *r->ids);
-    if (!s->prefix || !same || r->o.echo || r->n_prompt <= FM_KV_BLOCK) return;
+    if (!s->prefix || !same || r->o.echo || r->o.embed || r->n_prompt <= FM_KV_BLOCK) return;
     r->leader = before->leader ? before->leader : before;
     atomic_fetch_add(&r->leader->holds, 1);
 }

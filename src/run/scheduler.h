@@ -49,6 +49,8 @@ struct fm_request {
     int n, cap, n_prompt, fed, made; /* fed: rows in the cache             */
     int segment_pos0, segment_n;     /* what is being fed, as fm_seq       */
     int cached, published;           /* tokens from the caches; blocks given to them */
+    int echoed;                      /* the last prompt token whose probabilities are out */
+    double *sum;                     /* [D] of hidden states, where the mean is asked for; at the end the mean */
     struct fm_kvload load;
     int rows;                 /* of the running step                                        */
     struct fm_slot_info info; /* what others may see, and rows_shown: copies under the lock */
@@ -140,6 +142,8 @@ void fm_request_pick(struct fm_request *r, const float *logits, struct fm_candid
 enum fm_end fm_request_advance(struct fm_request *r, const float *logits, struct fm_error *err);
 /* Probabilities of prompt token ids[at], from the logits of the row before. */
 void fm_request_echo(struct fm_request *r, const float *logits, int at);
+/* hidden[n, D]: of the next rows. */
+void fm_request_pool(struct fm_request *r, const fm_real *hidden, int n);
 /* Text that was held back, on_end; the request is over. */
 void fm_request_finish(struct fm_request *r, enum fm_end end, const struct fm_error *err);
 

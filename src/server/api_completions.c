@@ -150,19 +150,25 @@ static const struct fm_dialect text = {.type = "text/event-stream; charset=utf-8
 
 /* ---- the request ---- */
 
+static bool read_prompts(struct fm_ask *a, const struct fm_server *s)
+{
+    const struct fm_py *prompt = fm_py_get(a->body, "prompt"), *suffix = fm_py_get(a->body, "suffix");
+    if (!suffix || suffix->kind == FM_PY_NULL || (suffix->kind == FM_PY_STRING && !suffix->text.n))
+        return fm_ask_prompts(a, s, prompt, "prompt", FM_CHOICES_MAX);
+    if (suffix->kind != FM_PY_STRING) return fm_fault_set(&a->fault, 400, "suffix", "suffix is not a string");
+    if (!prompt || prompt->kind != FM_PY_STRING)
+        return fm_fault_set(&a->fault, 400, "prompt", "prompt is not a string: beside suffix it must be one");
+    if (a->echo) return fm_fault_set(&a->fault, 400, "echo", "echo: not beside suffix");
+    return fm_ask_hole(a, s, prompt->text, suffix->text);
+}
+
 static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 {
-    const char *suffix = NULL;
     a->max_tokens = 16; /* OpenAI's default */
-    if (!fm_ask_int(a, "max_tokens", 0, 1 << 30, &a->max_tokens) ||
-        !fm_ask_int(a, "logprobs", 0, FM_TOP_MAX, &a->top) || !fm_ask_bool(a, "echo", &a->echo) ||
-        !fm_ask_text(a, "suffix", &suffix) || !fm_bind_grammar(a) ||
-        !fm_bind_format(a, fm_py_get(a->body, "response_format"), "response_format"))
-        return false;
-    if (suffix && *suffix)
-        return fm_fault_set(&a->fault, 400, "suffix", "suffix: this server cannot fill in the middle yet");
-    return fm_ask_prompts(a, s, fm_py_get(a->body, "prompt"), "prompt", FM_CHOICES_MAX) && fm_ask_choices(a, true) &&
-           fm_bind_make(a, s);
+    return fm_ask_int(a, "max_tokens", 0, 1 << 30, &a->max_tokens) &&
+           fm_ask_int(a, "logprobs", 0, FM_TOP_MAX, &a->top) && fm_ask_bool(a, "echo", &a->echo) &&
+           fm_bind_grammar(a) && fm_bind_format(a, fm_py_get(a->body, "response_format"), "response_format") &&
+           read_prompts(a, s) && fm_ask_choices(a, true) && fm_bind_make(a, s);
 }
 
 void fm_api_completions(struct fm_server *s, struct fm_web_request *r)

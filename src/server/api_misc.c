@@ -1,26 +1,66 @@
 /* What stands around the model: who it is, how it fares, its tokens and its prompt (api-and-ux.md §1.9, §2.5). */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "server/ask.h"
+
+/* The one model, with the members that the lists of several services have. */
+static void put_model(struct fm_server *s, struct fm_buf *b)
+{
+    struct fm_scheduler_stats st;
+    const time_t at = (time_t)s->started;
+    struct tm tm;
+    char created[40];
+    (void)gmtime_r(&at, &tm);
+    (void)strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    fm_scheduler_stats(s->scheduler, &st);
+    fm_buf_str(b, "{\"id\":");
+    fm_put_str(b, s->name);
+    fm_buf_printf(b,
+                  ",\"object\":\"model\",\"type\":\"model\",\"created\":%lld,\"created_at\":\"%s\","
+                  "\"owned_by\":\"fathom\",\"name\":",
+                  s->started, created);
+    fm_put_str(b, s->name);
+    fm_buf_str(b, ",\"display_name\":");
+    fm_put_str(b, s->name);
+    fm_buf_printf(
+        b,
+        ",\"context_window\":%d,\"context_length\":%d,\"max_model_len\":%d,\"max_output_tokens\":%d,"
+        "\"input_modalities\":[\"text\"],\"output_modalities\":[\"text\"],\"effort\":{\"supported_levels\":%s,"
+        "\"default_level\":%s},\"api_capabilities\":{\"anthropic_messages\":{\"system_prompt_update\":"
+        "\"in-history\"}}}",
+        st.ctx, st.ctx, st.ctx, st.ctx, s->thinks ? "[\"none\",\"low\",\"high\",\"max\"]" : "[\"none\"]",
+        s->thinks ? "\"high\"" : "\"none\"");
+}
 
 void fm_api_models(struct fm_server *s, struct fm_web_request *r)
 {
     struct fm_buf b = {0};
-    fm_buf_str(&b, "{\"object\":\"list\",\"data\":[{\"id\":");
+    fm_buf_str(&b, "{\"object\":\"list\",\"data\":[");
+    put_model(s, &b);
+    fm_buf_str(&b, "],\"has_more\":false,\"first_id\":");
     fm_put_str(&b, s->name);
-    fm_buf_printf(
-        &b, ",\"object\":\"model\",\"type\":\"model\",\"created\":%lld,\"owned_by\":\"fathom\",\"name\":", s->started);
+    fm_buf_str(&b, ",\"last_id\":");
     fm_put_str(&b, s->name);
-    fm_buf_str(&b, ",\"display_name\":");
-    fm_put_str(&b, s->name);
-    struct fm_scheduler_stats st;
-    fm_scheduler_stats(s->scheduler, &st);
-    fm_buf_printf(&b,
-                  ",\"context_window\":%d,\"context_length\":%d,\"max_model_len\":%d,\"max_output_tokens\":%d,"
-                  "\"input_modalities\":[\"text\"],\"output_modalities\":[\"text\"]}],\"has_more\":false}",
-                  st.ctx, st.ctx, st.ctx, st.ctx);
+    fm_buf_char(&b, '}');
     fm_reply_json(r, 200, &b);
+}
+
+/* /models/NAME */
+void fm_api_model(struct fm_server *s, struct fm_web_request *r)
+{
+    struct fm_buf b = {0};
+    struct fm_fault f = {0};
+    const char *name = strstr(fm_web_path(r), "/models/") + 8;
+    if (!strcmp(name, s->name)) {
+        put_model(s, &b);
+        fm_reply_json(r, 200, &b);
+        return;
+    }
+    (void)fm_fault_set(&f, 404, "model", "the model '%.100s' does not exist here: this is %s", name, s->name);
+    f.code = "model_not_found";
+    fm_openai_fault(r, &f);
 }
 
 /* A constant that keeps the balance displays of DeepSeek's clients quiet. */

@@ -207,7 +207,7 @@ static bool read_think(struct fm_ask *a, const struct fm_server *s)
 /* What is not there yet is refused, not ignored. */
 static bool check_unsupported(struct fm_ask *a)
 {
-    static const char *const wanting[] = {"images", "suffix", "template"};
+    static const char *const wanting[] = {"images", "template"};
     for (size_t i = 0; i < sizeof wanting / sizeof *wanting; i++)
         if (!is_empty(fm_py_get(a->body, wanting[i])))
             return fm_fault_set(&a->fault, 400, wanting[i], "%s is not supported", wanting[i]);
@@ -315,6 +315,14 @@ void fm_api_ollama_chat(struct fm_server *s, struct fm_web_request *r)
     fm_ask_release(&a);
 }
 
+static bool read_hole(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompt,
+                      const struct fm_py *suffix)
+{
+    const bool texts = prompt->kind == FM_PY_STRING && suffix->kind == FM_PY_STRING;
+    if (!texts) return fm_fault_set(&a->fault, 400, "suffix", "prompt and suffix are not both strings");
+    return fm_ask_hole(a, s, prompt->text, suffix->text);
+}
+
 void fm_api_generate(struct fm_server *s, struct fm_web_request *r)
 {
     struct fm_ask a = {0};
@@ -326,9 +334,13 @@ void fm_api_generate(struct fm_server *s, struct fm_web_request *r)
             fm_ask_release(&a);
             return;
         }
-        if (raw) a.thinking = false;
-        if (raw ? fm_ask_ids(&a, s, prompt, "prompt") && fm_bind_make(&a, s) : encode(&a, s, put_prompt)) {
-            fm_reply_start(s, r, raw ? &generate_raw : &generate, &a, "gen-");
+        const struct fm_py *suffix = fm_py_get(a.body, "suffix");
+        const bool hole = !is_empty(suffix), plain = raw || hole;
+        if (plain) a.thinking = false;
+        if (hole  ? read_hole(&a, s, prompt, suffix) && fm_bind_make(&a, s)
+            : raw ? fm_ask_ids(&a, s, prompt, "prompt") && fm_bind_make(&a, s)
+                  : encode(&a, s, put_prompt)) {
+            fm_reply_start(s, r, plain ? &generate_raw : &generate, &a, "gen-");
             return;
         }
     }

@@ -18,7 +18,10 @@ void fm_openai_put_fault(struct fm_buf *b, const struct fm_fault *f)
     fm_buf_str(b, "\"error\":{\"message\":");
     fm_put_str(b, f->message);
     fm_buf_str(b, ",\"type\":");
-    fm_put_str(b, f->status >= 500 ? "server_error" : f->status == 429 ? "rate_limit_error" : f->code);
+    fm_put_str(b, f->status >= 500   ? "server_error"
+                  : f->status == 429 ? "rate_limit_error"
+                  : f->status == 401 ? "authentication_error"
+                                     : "invalid_request_error");
     fm_buf_str(b, ",\"param\":");
     *f->param ? fm_put_str(b, f->param) : fm_buf_str(b, "null");
     fm_buf_str(b, ",\"code\":");

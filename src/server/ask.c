@@ -220,8 +220,10 @@ static bool check_model(struct fm_ask *a, const struct fm_server *s)
 {
     if (!fm_ask_text(a, "model", &a->model)) return false;
     if (!s->o->strict_model || (a->model && !strcmp(a->model, s->name))) return true;
-    return fm_fault_set(&a->fault, 404, "model", "the model '%.100s' does not exist here: this is %s",
-                        a->model ? a->model : "", s->name);
+    (void)fm_fault_set(&a->fault, 404, "model", "the model '%.100s' does not exist here: this is %s",
+                       a->model ? a->model : "", s->name);
+    a->fault.code = "model_not_found";
+    return false;
 }
 
 bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word)
@@ -326,7 +328,7 @@ static bool add_text(struct fm_ask *a, const struct fm_server *s, struct fm_span
     const unsigned flags = FM_TEXT_SPECIAL | (fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0);
     if (fm_text_encode(s->tok, text.s, text.n, flags, &ids, &n, &err)) return fm_fault_of(&a->fault, &err);
     const bool ok = more_ids(a, n);
-    if (ok) memcpy(a->ids + a->n_ids, ids, n * sizeof *ids);
+    if (ok && n) memcpy(a->ids + a->n_ids, ids, n * sizeof *ids);
     if (ok) a->n_ids += n;
     fm_text_free(ids);
     return ok;

@@ -92,6 +92,8 @@ bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, 
 bool fm_ask_ids(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompt, const char *key);
 /* The same, or a list of up to max texts or lists of ids: sets n_prompts and ends. */
 bool fm_ask_prompts(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompts, const char *key, int max);
+/* What belongs between prefix and suffix, both texts: their ids with the model's marks.  fim.c */
+bool fm_ask_hole(struct fm_ask *a, const struct fm_server *s, struct fm_span prefix, struct fm_span suffix);
 /* n, and best_of where the route has it: 1 … FM_CHOICES_MAX for all prompts together. */
 bool fm_ask_choices(struct fm_ask *a, bool with_best_of);
 

@@ -229,6 +229,8 @@ static void on_end(void *arg, const struct fm_request_result *result)
         (void)fm_fault_of(&fault, &result->error);
     else if (result->end == FM_END_SHUTDOWN)
         (void)fm_fault_set(&fault, 503, NULL, "the server is shutting down");
+    else if (p->dialect->embed && !result->embedding)
+        (void)fm_fault_set(&fault, 503, NULL, "the time for a request is over");
     else
         end_message(p);
     if (fault.status && !a->faulted) {
@@ -319,6 +321,7 @@ static struct fm_request_options request_options(struct fm_reply *p, const char 
                                        .ignore_end = a->ignore_end,
                                        .top = a->top < 0 && ranked ? 0 : a->top,
                                        .echo = a->echo && a->top >= 0,
+                                       .embed = p->dialect->embed,
                                        .user = who,
                                        .seconds_max = p->s->o->seconds_max,
                                        .on_accept = on_accept,

@@ -21,7 +21,8 @@ struct fm_dialect {
     void (*whole)(struct fm_reply *p); /* the answer in one piece, into out; p: the first choice that goes out */
     void (*fault)(struct fm_web_request *r, const struct fm_fault *f);
     void (*fault_in_stream)(struct fm_reply *p, const struct fm_fault *f);
-    bool chat; /* the text is an assistant's turn: take it apart */
+    bool chat;  /* the text is an assistant's turn: take it apart */
+    bool embed; /* there is no text: result.embedding is the answer */
 };
 
 /* A token's probabilities, kept where the client asked for them. */

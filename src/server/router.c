@@ -10,19 +10,23 @@
 #include "base/sha256.h"
 #include "server/ask.h"
 
-enum { OPEN = 1, ANTHROPIC = 2, OLLAMA = 4, ROOT = 8 };
+enum { OPEN = 1, ANTHROPIC = 2, OLLAMA = 4, ROOT = 8, TAIL = 16 };
 
 static const struct route {
     const char *method, *path;
     fm_endpoint_fn run;
-    unsigned flags; /* OPEN: without a key; ANTHROPIC, OLLAMA: faults in that shape; ROOT: without prefixes only */
+    unsigned
+        flags; /* OPEN: without a key; ANTHROPIC, OLLAMA: faults in that shape; ROOT: without prefixes only; TAIL: more
+                       follows path */
 } routes[] = {
     {"POST", "/chat/completions", fm_api_chat, 0},
     {"POST", "/completions", fm_api_completions, 0},
     {"POST", "/responses", fm_api_responses, 0},
     {"POST", "/messages", fm_api_messages, ANTHROPIC},
     {"POST", "/messages/count_tokens", fm_api_count_tokens, ANTHROPIC},
+    {"POST", "/embeddings", fm_api_embeddings, 0},
     {"GET", "/models", fm_api_models, 0},
+    {"GET", "/models/", fm_api_model, TAIL},
     {"GET", "/user/balance", fm_api_balance, 0},
     {"POST", "/tokenize", fm_api_tokenize, 0},
     {"POST", "/detokenize", fm_api_detokenize, 0},
@@ -177,6 +181,12 @@ static void fault_in_shape(struct fm_web_request *r, const struct route *at, con
     (at->flags & ANTHROPIC ? fm_anthropic_fault : at->flags & OLLAMA ? fm_ollama_fault : fm_openai_fault)(r, f);
 }
 
+static bool is_at(const struct route *at, const char *path)
+{
+    const size_t n = strlen(at->path);
+    return at->flags & TAIL ? !strncmp(path, at->path, n) && path[n] : !strcmp(path, at->path);
+}
+
 void fm_route(void *server, struct fm_web_request *r)
 {
     struct fm_server *s = server;
@@ -188,7 +198,7 @@ void fm_route(void *server, struct fm_web_request *r)
         return;
     }
     for (int i = 0; i < N_ROUTES; i++) {
-        if (strcmp(routes[i].flags & ROOT ? fm_web_path(r) : path, routes[i].path) != 0) continue;
+        if (!is_at(&routes[i], routes[i].flags & ROOT ? fm_web_path(r) : path)) continue;
         methods = routes[i].method;
         if (strcmp(method, methods) != 0 && !(!strcmp(method, "HEAD") && !strcmp(methods, "GET"))) continue;
         if (!may_ask(s, r, &routes[i], &f)) {

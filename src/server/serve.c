@@ -90,6 +90,7 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     s.name = o->name ? o->name : name;
     s.format = o->format ? o->format : s.info->chat_format ? s.info->chat_format : "plain";
     FM_TRY(check_format(s.format, err));
+    s.fim = fm_fim_find(s.tok);
     s.thinks = fm_chat_format_thinks(s.format);
     s.started = (long long)time(NULL);
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);

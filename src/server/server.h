@@ -14,6 +14,11 @@
 
 enum { FM_STATUSES = 600 };
 
+/* Ids of the marks around a text with a hole: begin, prefix, hole, suffix, end, and then the model writes what is missing. */
+struct fm_fim {
+    int32_t begin, hole, end; /* −1: the vocabulary has none that we know */
+};
+
 struct fm_server {
     const struct fm_serve_options *o;
     struct fm_engine *engine;
@@ -26,6 +31,7 @@ struct fm_server {
     const char *name;   /* of the model, as clients see it */
     const char *format; /* chat format, "plain" where the model has none */
     bool thinks;        /* the format knows reasoning                    */
+    struct fm_fim fim;  /* how it is asked to fill a hole; none: ids are −1 */
     char fingerprint[24];
     long long started;                             /* Unix time */
     atomic_ullong requests, statuses[FM_STATUSES]; /* answers by status          */
@@ -38,6 +44,10 @@ struct fm_server {
 void fm_route(void *server, struct fm_web_request *r);
 /* Whose turn it is and whose cache: a digest of r's key, and the user (NULL: none) that the client names. */
 void fm_route_put_who(const struct fm_server *s, const struct fm_web_request *r, const char *user, struct fm_buf *out);
+
+/* ---- fim.c ---- */
+
+struct fm_fim fm_fim_find(const struct fm_tokenizer *t);
 
 /* ---- pieces of JSON ---- */
 
@@ -70,6 +80,8 @@ void fm_api_show(struct fm_server *s, struct fm_web_request *r);
 void fm_api_ollama_chat(struct fm_server *s, struct fm_web_request *r);
 void fm_api_generate(struct fm_server *s, struct fm_web_request *r);
 void fm_api_root(struct fm_server *s, struct fm_web_request *r);
+void fm_api_embeddings(struct fm_server *s, struct fm_web_request *r);
+void fm_api_model(struct fm_server *s, struct fm_web_request *r);
 void fm_api_models(struct fm_server *s, struct fm_web_request *r);
 void fm_api_balance(struct fm_server *s, struct fm_web_request *r);
 void fm_api_health(struct fm_server *s, struct fm_web_request *r);

@@ -37,6 +37,7 @@ last='serve'
 python3 "$root/tests/server/talk.py" "$port" >out 2>err || complain 'clients are not content'
 python3 "$root/tests/server/choices.py" "$port" >out 2>err || complain 'several choices or prompts are not right'
 python3 "$root/tests/server/bound.py" "$port" >out 2>err || complain 'an answer is not what it was bound to'
+python3 "$root/tests/server/embeddings.py" "$port" >out 2>err || complain 'embeddings, models or holes are not right'
 stop TERM 0
 for line in '^POST /v1/chat/completions 200 [0-9]+ prompt tokens \([0-9]+ cached\), 24 answered in [0-9.]+ s, [0-9a-f]{24}$' \
     '^GET /v1/models 403 in 0\.[0-9]+ s, ' '^POST /v1/chat/completions 200 .* s, the client left, ' '^POST /api/generate 400 '; do

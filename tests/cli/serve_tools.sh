@@ -9,7 +9,8 @@ fi
 
 # its own chat format knows no tools: the file says that it is Qwen 2.5's, whose marks it has
 python3 "$root/tests/server/retemplate.py" "$FATHOM_SMOLLM2" model.gguf \
-    '<|im_start|> You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' || exit 1
+    '<|im_start|> You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' \
+    '<jupyter_code>=<|fim_prefix|>' '<jupyter_text>=<|fim_suffix|>' '<empty_output>=<|fim_middle|>' || exit 1
 "$BIN" serve -m model.gguf --port 0 2>served &
 pid=$!
 for _ in $(seq 400); do
@@ -19,6 +20,7 @@ for _ in $(seq 400); do
 done
 last='serve'
 python3 "$root/tests/server/tools.py" "$port" >out 2>err || complain 'a dialect has its tools wrong'
+python3 "$root/tests/server/embeddings.py" "$port" >out 2>err || complain 'embeddings, models or holes are not right'
 kill "$pid"
 wait "$pid" || complain 'a bad end'
 finish

@@ -36,7 +36,7 @@ try:
 except (OSError, http.client.HTTPException):
     pass  # it was quicker than we
 rests = [a.read() for a in answers]  # IncompleteRead, if one of them is cut off without its last chunk
-events = [[json.loads(x[6:]) for x in (f + r).decode().split("\n\n")[:-2]] for f, r in zip(first, rests)]
+events = [[json.loads(x[6:]) for x in (f + r).decode().split("\n\n")[:-2] if x[:1] != ":"] for f, r in zip(first, rests)]
 assert all((f + r).endswith(b"data: [DONE]\n\n") for f, r in zip(first, rests)), rests
 if how == "whole":
     assert all(e[-1]["choices"][0]["finish_reason"] == "length" and e[-1]["usage"]["completion_tokens"] == 60

@@ -1,0 +1,66 @@
+/* Fill in the middle: models that learned it have marks for it in their vocabulary.
+ *
+ *   [BOS] begin PREFIX hole SUFFIX end ─► what belongs into the hole
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "server/ask.h"
+
+/* begin, hole, end as published vocabularies have them */
+static const char *const marks[][3] = {
+    {"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"}, /* DeepSeek V2, V3, R1, Coder */
+    {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"}, /* Qwen 2.5 and later, cl100k  */
+    {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},       /* StarCoder, Granite          */
+    {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},       /* SantaCoder                  */
+    {"▁<PRE>", "▁<SUF>", "▁<MID>"},                         /* Code Llama                  */
+};
+
+/* The id that text is by itself, or −1. */
+static int32_t mark_id(const struct fm_tokenizer *t, const char *text)
+{
+    struct fm_error err;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    if (fm_text_encode(t, text, strlen(text), FM_TEXT_SPECIAL, &ids, &n, &err)) return -1;
+    const int32_t id = n == 1 ? ids[0] : -1;
+    fm_text_free(ids);
+    return id;
+}
+
+struct fm_fim fm_fim_find(const struct fm_tokenizer *t)
+{
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        const struct fm_fim f = {mark_id(t, marks[i][0]), mark_id(t, marks[i][1]), mark_id(t, marks[i][2])};
+        if (f.begin >= 0 && f.hole >= 0 && f.end >= 0) return f;
+    }
+    return (struct fm_fim){-1, -1, -1};
+}
+
+/* mark, then text: source that speaks of marks does not become one. */
+static bool add(struct fm_ask *a, const struct fm_server *s, int32_t mark, struct fm_span text, unsigned flags)
+{
+    struct fm_error err;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    if (fm_text_encode(s->tok, text.s, text.n, flags, &ids, &n, &err)) return fm_fault_of(&a->fault, &err);
+    int32_t *more = fm_realloc(a->ids, (a->n_ids + n + 1) * sizeof *ids);
+    if (more) {
+        a->ids = more;
+        if (mark >= 0) a->ids[a->n_ids++] = mark;
+        if (n) memcpy(a->ids + a->n_ids, ids, n * sizeof *ids);
+        a->n_ids += n;
+    }
+    fm_text_free(ids);
+    return more || fm_fault_set(&a->fault, 503, NULL, "memory is short");
+}
+
+bool fm_ask_hole(struct fm_ask *a, const struct fm_server *s, struct fm_span prefix, struct fm_span suffix)
+{
+    const struct fm_span nothing = {"", 0};
+    if (s->fim.begin < 0)
+        return fm_fault_set(&a->fault, 400, "suffix",
+                            "suffix: the vocabulary of %.100s has no marks to fill in the middle with", s->name);
+    return add(a, s, -1, nothing, fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0) && add(a, s, s->fim.begin, prefix, 0) &&
+           add(a, s, s->fim.hole, suffix, 0) && add(a, s, s->fim.end, nothing, 0);
+}
