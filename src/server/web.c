@@ -46,7 +46,10 @@ struct pair {
 struct connection {
     struct connection *next, *prev;
     int fd;
-    double deadline; /* 0: nothing is owed */
+    uint64_t id;
+    double deadline;          /* 0: nothing is owed     */
+    bool hung_up;             /* its client did         */
+    struct fm_web_request *r; /* NULL: between requests */
 };
 
 struct fm_web_request {
@@ -57,7 +60,7 @@ struct fm_web_request {
     char *method, *path;
     char id[40];
     double started;
-    int fd;
+    struct connection *connection;
     struct fm_buf body;
     size_t counted; /* of body, in the server's sum */
     int refused;    /* 0, or the status of a body that is not taken */
@@ -116,19 +119,33 @@ void fm_web_drop(struct fm_web_request *r)
     fm_free(r);
 }
 
-static void owe(struct fm_web *h, struct MHD_Connection *c, double deadline)
+static struct connection *connection_of(struct MHD_Connection *c)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct connection *k = info ? info->socket_context : NULL;
+    return info ? info->socket_context : NULL;
+}
+
+static void owe(struct fm_web *h, struct fm_web_request *r, double deadline)
+{
     (void)pthread_mutex_lock(&h->lock);
-    if (k) k->deadline = deadline;
+    r->connection->deadline = deadline;
     (void)pthread_mutex_unlock(&h->lock);
+}
+
+/* The library reads by edges: where a client's last bytes and its end come together it may never look at the end, and keep
+ * the connection until its time is over.  So the watcher looks at every connection, with and without a request, and makes
+ * new edges until it is closed. */
+static void watch_end(struct fm_web *h, struct connection *k)
+{
+    struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = k->id};
+    if (epoll_ctl(h->epoll, EPOLL_CTL_MOD, k->fd, &ev)) (void)!epoll_ctl(h->epoll, EPOLL_CTL_ADD, k->fd, &ev);
 }
 
 static struct fm_web_request *request_new(struct fm_web *h, struct MHD_Connection *c, const char *path,
                                           const char *method)
 {
-    struct fm_web_request *r = fm_calloc(1, sizeof *r);
+    struct connection *k = connection_of(c); /* NULL: memory was short when it began */
+    struct fm_web_request *r = k ? fm_calloc(1, sizeof *r) : NULL;
     if (!r) return NULL;
     r->h = h;
     r->c = c;
@@ -145,17 +162,15 @@ static struct fm_web_request *request_new(struct fm_web *h, struct MHD_Connectio
         fm_free(r);
         return NULL;
     }
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-    r->fd = info ? info->connect_fd : -1;
+    r->connection = k;
     (void)pthread_mutex_lock(&h->lock);
+    k->r = r;
     r->next = h->first;
     if (h->first) h->first->prev = r;
     h->first = r;
     h->n_active++;
     (void)pthread_mutex_unlock(&h->lock);
-    struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = r};
-    if (r->fd >= 0 && epoll_ctl(h->epoll, EPOLL_CTL_MOD, r->fd, &ev))
-        (void)!epoll_ctl(h->epoll, EPOLL_CTL_ADD, r->fd, &ev);
+    watch_end(h, k);
     return r;
 }
 
@@ -429,7 +444,7 @@ static void take_body(struct fm_web *h, struct fm_web_request *r, const char *da
         fm_buf_release(&r->body);
         uncount_body(h, r);
     }
-    owe(h, r->c, r->started + h->o.body_seconds + (double)r->body.len / BODY_RATE);
+    owe(h, r, r->started + h->o.body_seconds + (double)r->body.len / BODY_RATE);
 }
 
 /* ---- heads that a proxy in front could understand otherwise ---- */
@@ -493,7 +508,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     if (!r) { /* the headers are there */
         if (atomic_load(&h->closing) || !(r = request_new(h, c, url, method))) return MHD_NO;
         *con = r;
-        owe(h, c, r->started + h->o.body_seconds);
+        owe(h, r, r->started + h->o.body_seconds);
         const int status = is_ambiguous(c, version) ? 400 : declares_too_much(r) ? 413 : 0;
         if (!status) return MHD_YES;
         refuse(r, status);
@@ -506,7 +521,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     }
     if (!r->handled) {
         r->handled = true;
-        owe(h, c, 0);
+        owe(h, r, 0);
         r->refused ? refuse(r, r->refused) : h->o.handler(h->o.arg, r);
     }
     return answer_or_sleep(r);
@@ -547,13 +562,16 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (code == MHD_CONNECTION_NOTIFY_STARTED && info && (k = fm_calloc(1, sizeof *k))) {
         *k = (struct connection){.fd = info->connect_fd, .deadline = fm_seconds() + h->o.idle_seconds};
+        k->id = atomic_fetch_add(&h->counter, 1);
         (void)pthread_mutex_lock(&h->lock);
         k->next = h->connections;
         if (k->next) k->next->prev = k;
         h->connections = k;
         (void)pthread_mutex_unlock(&h->lock);
+        watch_end(h, k);
         *socket_context = k;
     } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && k) {
+        (void)epoll_ctl(h->epoll, EPOLL_CTL_DEL, k->fd, NULL);
         (void)pthread_mutex_lock(&h->lock);
         *(k->prev ? &k->prev->next : &h->connections) = k->next;
         if (k->next) k->next->prev = k->prev;
@@ -567,12 +585,13 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con, enum M
 {
     struct fm_web *h = cls;
     struct fm_web_request *r = *con;
+    (void)c;
     if (!r) return;
     *con = NULL;
-    owe(h, c, fm_seconds() + h->o.idle_seconds);
+    owe(h, r, fm_seconds() + h->o.idle_seconds);
     uncount_body(h, r);
-    if (r->fd >= 0) (void)!epoll_ctl(h->epoll, EPOLL_CTL_DEL, r->fd, NULL);
     (void)pthread_mutex_lock(&h->lock);
+    r->connection->r = NULL;
     *(r->prev ? &r->prev->next : &h->first) = r->next;
     if (r->next) r->next->prev = r->prev;
     h->n_active--;
@@ -588,14 +607,15 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con, enum M
 
 /* ---- the watcher ---- */
 
-/* A hold on the request whose client hung up, if its connection still lives. */
-static struct fm_web_request *take_hung_up(struct fm_web *h, const void *which)
+/* The client of this connection hung up, if it still lives.  A hold on its request, if there is one. */
+static struct fm_web_request *take_hung_up(struct fm_web *h, uint64_t id)
 {
-    struct fm_web_request *r;
     (void)pthread_mutex_lock(&h->lock);
-    for (r = h->first; r && r != which; r = r->next) {
-    }
+    struct connection *k = h->connections;
+    while (k && k->id != id) k = k->next;
+    struct fm_web_request *r = k ? k->r : NULL;
     if (r) fm_web_hold(r);
+    if (k) k->hung_up = true;
     (void)pthread_mutex_unlock(&h->lock);
     return r;
 }
@@ -621,7 +641,7 @@ static void *watch(void *arg)
         struct epoll_event ev[64];
         const int n = epoll_wait(h->epoll, ev, 64, 200);
         for (int i = 0; i < n; i++) {
-            struct fm_web_request *r = take_hung_up(h, ev[i].data.ptr);
+            struct fm_web_request *r = take_hung_up(h, ev[i].data.u64);
             if (r) mark_gone(r);
             fm_web_drop(r);
         }
@@ -631,7 +651,10 @@ static void *watch(void *arg)
         (void)pthread_mutex_lock(&h->lock);
         for (struct fm_web_request *r = h->first; r; r = r->next) ping(r, now, h->o.ping_seconds);
         for (struct connection *k = h->connections; k; k = k->next)
-            if (k->deadline > 0 && now > k->deadline) (void)shutdown(k->fd, SHUT_RDWR); /* the library closes it */
+            if (k->deadline > 0 && now > k->deadline)
+                (void)shutdown(k->fd, SHUT_RDWR); /* the library wakes and closes it … */
+            else if (k->hung_up)
+                (void)shutdown(k->fd, SHUT_RD); /* … once the last bytes are sent */
         (void)pthread_mutex_unlock(&h->lock);
     }
     return NULL;
