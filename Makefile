@@ -112,7 +112,7 @@ SERVE_MODEL ?= models/default.gguf
 bench-serve: $(BUILD)/fathom
 	BIN=$(BUILD)/fathom bench/serve.sh $(SERVE_MODEL)
 
-tests: $(TESTS)
+tests: $(TESTS) $(BENCHES)
 
 check: all tests
 	tests/run_all.sh $(BUILD)

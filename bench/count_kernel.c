@@ -18,7 +18,7 @@ static struct {
     struct fm_q8x *xq;       /* [X·K/32] */
     char *w, *packed;        /* [N rows] of any format */
     int16_t *q15;            /* [X·K] */
-    int8_t *q8;              /* [X·K] */
+    int8_t *q8, *turned;     /* [X·K] each */
     enum fm_fmt fmt;
     int m;
     size_t row_bytes;
@@ -35,10 +35,10 @@ static void gemm_f32(void) { g.k->gemm_f32(X, X, K, g.x, K, 1, g.z, 1, K, g.y, X
 static void quantise_q8x(void) { g.k->quantise_q8x(g.xq, g.x, K); }
 static void quantise_kv(void) { (void)g.k->quantise_kv(g.q8, g.x, TILE); }
 static void quantise_q15(void) { (void)g.k->quantise_q15(g.q15, g.x, K); }
-static void widen(void) { g.k->widen(g.q15, g.q8, K); }
-static void turn(void) { g.k->turn(g.q15, g.q8, TILE); }
+static void turn(void) { g.k->turn(g.turned, g.q8, TILE); }
 static void weigh_q15(void) { g.k->weigh_q15(g.q15, g.y, g.z, g.x, X); }
-static void gemm_q15(void) { g.k->gemm_q15(g.y, TILE, g.q15, TILE, g.q15 + X * TILE, g.x, NULL, X, TILE, TILE / 2); }
+static void gemm_q15(void) { g.k->gemm_q15(g.y, TILE, g.q15, TILE, g.q8, g.x, NULL, X, TILE, TILE / 2); }
+static void soften(void) { g.k->soften(g.y, g.z, g.z + X, g.x, X, TILE); }
 static void dot(void) { g.y[0] = g.k->dot(g.x, g.z, K); }
 static void exp_sum(void) { (void)g.k->exp_sum(g.y, g.x, K, 1); }
 static void max(void) { g.y[0] = g.k->max(g.x, K); }
@@ -95,9 +95,9 @@ static void rows(void)
     count("quantise_q8x", "", K, quantise_q8x);
     count("quantise_kv", "", TILE, quantise_kv);
     count("quantise_q15", "", K, quantise_q15);
-    count("widen", "", K, widen);
     count("turn", "", TILE * TILE, turn);
     count("weigh_q15", "", X * TILE, weigh_q15);
+    count("soften", "", X * TILE, soften);
     count("gemm_q15", "", X * TILE * TILE, gemm_q15);
     count("dot", "", K, dot);
     count("exp_sum", "", K, exp_sum);
@@ -128,6 +128,7 @@ int main(int argc, char **argv)
     g.packed = zeros(N * K * sizeof(float));
     g.q15 = zeros(X * K * sizeof *g.q15);
     g.q8 = zeros(X * K);
+    g.turned = zeros(X * K);
     fm_rng_init(&r, 1);
     for (int i = 0; i < X * K; i++) {
         g.x[i] = (float)fm_rng_uniform(&r);
