@@ -320,15 +320,34 @@ static void write_message(struct fm_buf *b, const struct fm_py *m)
     fm_buf_char(b, '}');
 }
 
+/* The last message, where it is the beginning of the answer: an assistant's with prefix: true.  NULL: none. */
+static bool find_prefix(struct fm_ask *a, const struct fm_py *messages, const struct fm_py **prefix)
+{
+    *prefix = NULL;
+    for (const struct fm_py *m = messages->first; m; m = m->next) {
+        const struct fm_py *flag = fm_py_get(m, "prefix"), *content = fm_py_get(m, "content");
+        if (!flag || flag->kind != FM_PY_TRUE) continue;
+        if (m->next || !fm_py_is(fm_py_get(m, "role"), "assistant") || m == messages->first)
+            return fm_fault_set(&a->fault, 400, "messages",
+                                "prefix: only the last message, an assistant's, can have it");
+        if (!content || content->kind != FM_PY_STRING)
+            return fm_fault_set(&a->fault, 400, "messages", "prefix: the content of that message is not a string");
+        *prefix = m;
+        a->thinking = false; /* what is to be continued is behind any thought */
+    }
+    return true;
+}
+
 /* The body in the shape of chat-encode. */
 static bool encode(struct fm_ask *a, const struct fm_server *s)
 {
     struct fm_buf b = {0};
-    const struct fm_py *messages = fm_py_get(a->body, "messages"), *tools = fm_py_get(a->body, "tools");
+    const struct fm_py *messages = fm_py_get(a->body, "messages"), *tools = fm_py_get(a->body, "tools"), *prefix;
     if (!messages || messages->kind != FM_PY_ARRAY || !messages->n)
         return fm_fault_set(&a->fault, 400, "messages", "messages is missing, empty, or no list");
+    if (!find_prefix(a, messages, &prefix)) return false;
     fm_buf_str(&b, "{\"messages\":[");
-    for (const struct fm_py *m = messages->first; m; m = m->next) {
+    for (const struct fm_py *m = messages->first; m != prefix; m = m->next) {
         if (m != messages->first) fm_buf_char(&b, ',');
         write_message(&b, m);
     }
@@ -341,7 +360,7 @@ static bool encode(struct fm_ask *a, const struct fm_server *s)
     fm_buf_char(&b, '}');
     const bool ok = b.failed ? fm_fault_set(&a->fault, 503, NULL, "memory is short") : fm_ask_chat(a, s, b.data, b.len);
     fm_buf_release(&b);
-    return ok;
+    return ok && (!prefix || fm_ask_add_text(a, s, fm_py_get(prefix, "content")->text, 0));
 }
 
 static bool read_logprobs(struct fm_ask *a)

@@ -320,12 +320,11 @@ static bool add_numbers(struct fm_ask *a, const struct fm_py *list, const char *
     return true;
 }
 
-static bool add_text(struct fm_ask *a, const struct fm_server *s, struct fm_span text)
+bool fm_ask_add_text(struct fm_ask *a, const struct fm_server *s, struct fm_span text, unsigned flags)
 {
     struct fm_error err;
     int32_t *ids = NULL;
     size_t n = 0;
-    const unsigned flags = FM_TEXT_SPECIAL | (fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0);
     if (fm_text_encode(s->tok, text.s, text.n, flags, &ids, &n, &err)) return fm_fault_of(&a->fault, &err);
     const bool ok = more_ids(a, n);
     if (ok && n) memcpy(a->ids + a->n_ids, ids, n * sizeof *ids);
@@ -334,11 +333,19 @@ static bool add_text(struct fm_ask *a, const struct fm_server *s, struct fm_span
     return ok;
 }
 
+bool fm_ask_add_id(struct fm_ask *a, int32_t id)
+{
+    if (!more_ids(a, 1)) return false;
+    a->ids[a->n_ids++] = id;
+    return true;
+}
+
 static bool is_ids(const struct fm_py *v) { return v->kind == FM_PY_ARRAY && v->n && v->first->kind == FM_PY_NUMBER; }
 
 static bool add_prompt(struct fm_ask *a, const struct fm_server *s, const struct fm_py *v, const char *key)
 {
-    if (v->kind == FM_PY_STRING) return add_text(a, s, v->text);
+    const unsigned flags = FM_TEXT_SPECIAL | (fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0);
+    if (v->kind == FM_PY_STRING) return fm_ask_add_text(a, s, v->text, flags);
     if (is_ids(v)) return add_numbers(a, v, key);
     return fm_fault_set(&a->fault, 400, key, "%s holds something that is neither a text nor a list of token ids", key);
 }

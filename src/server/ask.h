@@ -92,6 +92,9 @@ bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, 
 bool fm_ask_ids(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompt, const char *key);
 /* The same, or a list of up to max texts or lists of ids: sets n_prompts and ends. */
 bool fm_ask_prompts(struct fm_ask *a, const struct fm_server *s, const struct fm_py *prompts, const char *key, int max);
+/* More ids behind those of the prompt. */
+bool fm_ask_add_text(struct fm_ask *a, const struct fm_server *s, struct fm_span text, unsigned flags);
+bool fm_ask_add_id(struct fm_ask *a, int32_t id);
 /* What belongs between prefix and suffix, both texts: their ids with the model's marks.  fim.c */
 bool fm_ask_hole(struct fm_ask *a, const struct fm_server *s, struct fm_span prefix, struct fm_span suffix);
 /* n, and best_of where the route has it: 1 … FM_CHOICES_MAX for all prompts together. */

@@ -4,7 +4,6 @@
  */
 #include <string.h>
 
-#include "base/mem.h"
 #include "server/ask.h"
 
 /* begin, hole, end as published vocabularies have them */
@@ -37,30 +36,14 @@ struct fm_fim fm_fim_find(const struct fm_tokenizer *t)
     return (struct fm_fim){-1, -1, -1};
 }
 
-/* mark, then text: source that speaks of marks does not become one. */
-static bool add(struct fm_ask *a, const struct fm_server *s, int32_t mark, struct fm_span text, unsigned flags)
-{
-    struct fm_error err;
-    int32_t *ids = NULL;
-    size_t n = 0;
-    if (fm_text_encode(s->tok, text.s, text.n, flags, &ids, &n, &err)) return fm_fault_of(&a->fault, &err);
-    int32_t *more = fm_realloc(a->ids, (a->n_ids + n + 1) * sizeof *ids);
-    if (more) {
-        a->ids = more;
-        if (mark >= 0) a->ids[a->n_ids++] = mark;
-        if (n) memcpy(a->ids + a->n_ids, ids, n * sizeof *ids);
-        a->n_ids += n;
-    }
-    fm_text_free(ids);
-    return more || fm_fault_set(&a->fault, 503, NULL, "memory is short");
-}
-
 bool fm_ask_hole(struct fm_ask *a, const struct fm_server *s, struct fm_span prefix, struct fm_span suffix)
 {
     const struct fm_span nothing = {"", 0};
     if (s->fim.begin < 0)
         return fm_fault_set(&a->fault, 400, "suffix",
                             "suffix: the vocabulary of %.100s has no marks to fill in the middle with", s->name);
-    return add(a, s, -1, nothing, fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0) && add(a, s, s->fim.begin, prefix, 0) &&
-           add(a, s, s->fim.hole, suffix, 0) && add(a, s, s->fim.end, nothing, 0);
+    /* without FM_TEXT_SPECIAL: source that speaks of marks does not become one */
+    return fm_ask_add_text(a, s, nothing, fm_text_adds_bos(s->tok) ? FM_TEXT_BOS : 0) &&
+           fm_ask_add_id(a, s->fim.begin) && fm_ask_add_text(a, s, prefix, 0) && fm_ask_add_id(a, s->fim.hole) &&
+           fm_ask_add_text(a, s, suffix, 0) && fm_ask_add_id(a, s->fim.end);
 }

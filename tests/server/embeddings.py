@@ -1,4 +1,4 @@
-"""Embeddings and who the model is, from a running server.  usage: embeddings.py PORT
+"""Embeddings, who the model is, answers that begin or end with given text, from a running server.  usage: embeddings.py PORT
 
 Prints a line for each thing that is not as it should be; exit code 1 then."""
 import base64
@@ -89,7 +89,29 @@ def hole():
         check(post("/v1/completions", {**body, **wrong}, 400)["error"]["param"] == param, f"hole: {wrong}")
 
 
+def beginning():
+    """An answer whose beginning is given goes on from there."""
+    said = [{"role": "user", "content": "It was the best of"}]
+    body = {"model": "m", "temperature": 0, "max_tokens": 12}
+    whole = post("/v1/chat/completions", {**body, "messages": said})
+    text, n = whole["choices"][0]["message"]["content"], whole["usage"]["prompt_tokens"]
+    at = text.index(" ", 4) if " " in text[4:] else 4
+    given = {**body, "messages": said + [{"role": "assistant", "content": text[:at], "prefix": True}]}
+    got = post("/beta/chat/completions", given)
+    more = len(post("/tokenize", {"content": text[:at], "parse_special": False})["tokens"])
+    check(got["usage"]["prompt_tokens"] == n + more, f"prefix: the prompt, and the beginning: {got['usage']}, not {n} + {more}")
+    goes_on = got["choices"][0]["message"]["content"]
+    check((text[:at] + goes_on).startswith(text), f"prefix: {text!r} begun with {text[:at]!r}: {goes_on!r}")
+    stop = post("/beta/chat/completions", {**given, "stop": [goes_on[2:5]]})["choices"][0]
+    check(stop["message"]["content"] == goes_on[:goes_on.index(goes_on[2:5])], f"prefix and stop: {stop}")
+    for wrong in (said + [{"role": "user", "content": "a", "prefix": True}], [{"role": "assistant", "content": "a", "prefix": True}],
+                  [{"role": "assistant", "content": "a", "prefix": True}] + said,
+                  said + [{"role": "assistant", "content": None, "prefix": True}]):
+        check("prefix" in post("/beta/chat/completions", {**body, "messages": wrong}, 400)["error"]["message"], f"{wrong}")
+
+
 embeddings()
 models()
+beginning()
 hole()
 finish()
