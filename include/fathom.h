@@ -168,14 +168,26 @@ enum fm_constraint_kind {
     FM_CONSTRAINT_JSON,   /* any JSON object                                   */
     FM_CONSTRAINT_SCHEMA, /* a value that satisfies a JSON schema              */
     FM_CONSTRAINT_GBNF,   /* a text of a grammar; llama.cpp's notation         */
+    FM_CONSTRAINT_NONE,   /* any text, but for tools                           */
+};
+enum fm_tool_choice {
+    FM_TOOLS_NONE,    /* no calls                                                                          */
+    FM_TOOLS_AUTO,    /* the answer, or a call: strict tools' calls follow their schemas                   */
+    FM_TOOLS_REQUIRED /* a call, in the format's own words; arguments follow the schemas that have a grammar */
 };
 struct fm_constraint_options {
     enum fm_constraint_kind kind;
     const char *text; /* [n] the schema or the grammar */
     size_t n;
     const char *what; /* names it in messages; NULL: "the schema", "the grammar" */
+    enum fm_tool_choice tool_choice;
+    const char *format;   /* of tools: the chat format …                                               */
+    const char *messages; /* … [n_messages] as for fm_chat_format_encode: of these the "tools", and … */
+    size_t n_messages;
+    const char *tool; /* … NULL, or the only one that may be called                              */
 };
-/* FM_ERR_INPUT "WHAT: WHERE: WHY" for a schema or grammar that is malformed, too large or not supported.  The engine must
+/* *out NULL: nothing is bound (tools of which none is strict).  FM_ERR_USAGE: tools that are not there, or a format without
+ * calls.  FM_ERR_INPUT "WHAT: WHERE: WHY" for a schema or grammar that is malformed, too large or not supported.  The engine must
  * outlive it. */
 enum fm_status fm_constraint_new(struct fm_engine *e, const struct fm_constraint_options *o, struct fm_constraint **out,
                                  struct fm_error *err) FM_MUST_USE;

@@ -5,7 +5,8 @@
 
 #include "base/mem.h"
 #include "run/run.h"
-#include "text/grammar_json.h"
+#include "text/chat_impl.h"
+#include "text/grammar_tools.h"
 
 /* ---- the vocabulary, once for an engine ---- */
 
@@ -41,6 +42,7 @@ static enum fm_status answer_rule(struct fm_gbuild *b, const struct fm_constrain
         if (!st) st = fm_schema_parse(&g, schema, what, rule, err);
         fm_py_release(&doc);
         return st;
+    case FM_CONSTRAINT_NONE: return FM_OK;
     case FM_CONSTRAINT_JSON: break;
     default: return fm_fail(err, FM_ERR_USAGE, "constraint: kind %d: there is none of this number", (int)o->kind);
     }
@@ -68,6 +70,27 @@ static void add_entries(struct fm_gbuild *b, int answer)
     b->n_entries = 3;
 }
 
+/* The rule of answers among which are calls; *rule: that of content, −1 where it is free. */
+static enum fm_status add_tools(struct fm_gbuild *b, const struct fm_constraint_options *o, int *rule,
+                                struct fm_error *err)
+{
+    const struct fm_chat_format *f = o->format ? fm_chat_find(o->format) : NULL;
+    struct fm_gjson g = fm_gjson_new(b);
+    struct fm_py_doc doc = {0};
+    const struct fm_py *messages = NULL;
+    if (!f) return fm_fail(err, FM_ERR_USAGE, "tools: the model has no chat format that is known");
+    enum fm_status st = fm_py_parse(&doc, o->messages, o->n_messages, "messages", &messages, err);
+    const struct fm_py *tools = st ? NULL : fm_py_get(messages, "tools");
+    const struct fm_tool_use use = {.calls = f->parse.calls,
+                                    .tools = tools && tools->kind == FM_PY_ARRAY ? tools : NULL,
+                                    .only = o->tool,
+                                    .required = o->tool_choice == FM_TOOLS_REQUIRED};
+    const bool wanted = use.required || *rule >= 0 ? use.required || use.tools : fm_tools_strict(use.tools);
+    if (!st && wanted) st = fm_tools_parse(&g, &use, *rule, rule, err);
+    fm_py_release(&doc);
+    return st;
+}
+
 enum fm_status fm_constraint_new(struct fm_engine *e, const struct fm_constraint_options *o, struct fm_constraint **out,
                                  struct fm_error *err)
 {
@@ -80,16 +103,19 @@ enum fm_status fm_constraint_new(struct fm_engine *e, const struct fm_constraint
     int answer = -1;
     c->trie = e->trie;
     enum fm_status st = answer_rule(&b, o, what, &answer, err);
-    if (!st && answer < 0) st = fm_fail_memory(err, "a constraint", sizeof *c);
-    if (!st) {
+    if (!st && o->tool_choice != FM_TOOLS_NONE) st = add_tools(&b, o, &answer, err);
+    const bool bound = answer >= 0 || b.failed;
+    if (!st && b.failed) st = fm_fail_memory(err, "a constraint", sizeof *c);
+    if (!st && bound) {
         add_entries(&b, answer);
         st = fm_grammar_compile(&b, answer, fm_token_trie_has_mark, c->trie, what, &c->g, err);
     }
     fm_gbuild_release(&b);
-    if (st)
+    if (st || !bound) {
         fm_free(c);
-    else
-        *out = c;
+        c = NULL;
+    }
+    if (!st) *out = c;
     return st;
 }
 

@@ -347,7 +347,7 @@ static void put_tools(struct fm_buf *b, const struct fm_py *tools)
     bool any = false;
     for (const struct fm_py *t = tools && tools->kind == FM_PY_ARRAY ? tools->first : NULL; t; t = t->next) {
         const struct fm_py *name = fm_py_get(t, "name"), *schema = fm_py_get(t, "input_schema"),
-                           *what = fm_py_get(t, "description");
+                           *what = fm_py_get(t, "description"), *strict = fm_py_get(t, "strict");
         if (!name || name->kind != FM_PY_STRING || !schema) continue;
         fm_buf_str(b, any ? ",{" : ",\"tools\":[{");
         fm_buf_str(b, "\"type\":\"function\",\"function\":{\"name\":");
@@ -358,6 +358,7 @@ static void put_tools(struct fm_buf *b, const struct fm_py *tools)
         }
         fm_buf_str(b, ",\"parameters\":");
         fm_py_write(b, schema, 0);
+        if (strict && strict->kind == FM_PY_TRUE) fm_buf_str(b, ",\"strict\":true");
         fm_buf_str(b, "}}");
         any = true;
     }
@@ -399,14 +400,12 @@ static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
 static bool encode(struct fm_ask *a, const struct fm_server *s)
 {
     struct fm_buf b = {0};
-    const struct fm_py *choice = fm_py_get(a->body, "tool_choice"), *type = fm_py_get(choice, "type");
-    if (fm_py_is(type, "any") || fm_py_is(type, "tool"))
-        return fm_fault_set(&a->fault, 400, "tool_choice", "tool_choice: only auto and none are supported");
+    if (!fm_bind_tools(a)) return false;
     fm_buf_str(&b, "{\"messages\":[");
     bool ok = put_messages(a, &b);
     fm_buf_printf(&b, "],\"thinking\":%s", a->thinking ? "true" : "false");
     fm_ask_put_effort(a, &b);
-    if (!fm_py_is(type, "none")) put_tools(&b, fm_py_get(a->body, "tools"));
+    if (a->tool_choice != FM_TOOLS_NONE) put_tools(&b, fm_py_get(a->body, "tools"));
     fm_buf_char(&b, '}');
     if (ok && b.failed) ok = fm_fault_set(&a->fault, 503, NULL, "memory is short");
     if (ok) ok = fm_ask_chat(a, s, b.data, b.len);

@@ -168,7 +168,7 @@ static bool read_ask(struct fm_ask *a, const struct fm_server *s)
     return fm_ask_int(a, "max_tokens", 0, 1 << 30, &a->max_tokens) &&
            fm_ask_int(a, "logprobs", 0, FM_TOP_MAX, &a->top) && fm_ask_bool(a, "echo", &a->echo) &&
            fm_bind_grammar(a) && fm_bind_format(a, fm_py_get(a->body, "response_format"), "response_format") &&
-           read_prompts(a, s) && fm_ask_choices(a, true) && fm_bind_make(a, s);
+           read_prompts(a, s) && fm_ask_choices(a, true) && fm_bind_make(a, s, NULL, 0);
 }
 
 void fm_api_completions(struct fm_server *s, struct fm_web_request *r)

@@ -337,8 +337,8 @@ void fm_api_generate(struct fm_server *s, struct fm_web_request *r)
         const struct fm_py *suffix = fm_py_get(a.body, "suffix");
         const bool hole = !is_empty(suffix), plain = raw || hole;
         if (plain) a.thinking = false;
-        if (hole  ? read_hole(&a, s, prompt, suffix) && fm_bind_make(&a, s)
-            : raw ? fm_ask_ids(&a, s, prompt, "prompt") && fm_bind_make(&a, s)
+        if (hole  ? read_hole(&a, s, prompt, suffix) && fm_bind_make(&a, s, NULL, 0)
+            : raw ? fm_ask_ids(&a, s, prompt, "prompt") && fm_bind_make(&a, s, NULL, 0)
                   : encode(&a, s, put_prompt)) {
             fm_reply_start(s, r, plain ? &generate_raw : &generate, &a, "gen-");
             return;

@@ -296,7 +296,7 @@ static bool read_thinking(struct fm_ask *a, const struct fm_server *s)
 static bool check_unsupported(struct fm_ask *a)
 {
     return fm_bind_format(a, fm_py_get(a->body, "response_format"), "response_format") && fm_bind_grammar(a) &&
-           fm_ask_tool_choice(a);
+           fm_bind_tools(a);
 }
 
 /* Everything of a message but what our encoders would not understand. */

@@ -518,7 +518,7 @@ static bool check_unsupported(struct fm_ask *a)
 {
     const struct fm_py *tools = fm_py_get(a->body, "tools");
     if (!fm_bind_format(a, fm_py_get(fm_py_get(a->body, "text"), "format"), "text.format") || !fm_bind_grammar(a) ||
-        !fm_ask_tool_choice(a))
+        !fm_bind_tools(a))
         return false;
     return !tools || tools->kind == FM_PY_NULL || tools->kind == FM_PY_ARRAY ||
            fm_fault_set(&a->fault, 400, "tools", "tools is no list");

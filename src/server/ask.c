@@ -241,13 +241,6 @@ bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word)
     return fm_fault_set(&a->fault, 400, param, "%s '%.40s' is not known", param, word);
 }
 
-bool fm_ask_tool_choice(struct fm_ask *a)
-{
-    const struct fm_py *choice = fm_py_get(a->body, "tool_choice");
-    return !choice || choice->kind == FM_PY_NULL || fm_py_is(choice, "auto") || fm_py_is(choice, "none") ||
-           fm_fault_set(&a->fault, 400, "tool_choice", "tool_choice: only \"auto\" and \"none\" are supported");
-}
-
 void fm_ask_put_effort(const struct fm_ask *a, struct fm_buf *b)
 {
     /* no encoding has words for a low one: it thinks, and is told nothing */
@@ -290,7 +283,7 @@ bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, 
 {
     struct fm_error err;
     if (!fm_chat_format_encode_ids(s->format, s->tok, json, n, a->thinking, &a->ids, &a->n_ids, &err))
-        return fm_bind_make(a, s);
+        return fm_bind_make(a, s, json, n);
     return fm_fault_of(&a->fault, &err);
 }
 

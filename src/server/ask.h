@@ -49,6 +49,8 @@ struct fm_ask {
     const char *bind_text;             /* NULL: the answer is free         */
     size_t n_bind;
     const char *bind_param;
+    enum fm_tool_choice tool_choice;
+    const char *tool; /* NULL, or the one that has to be called */
     struct fm_constraint *bound;
 };
 
@@ -71,8 +73,6 @@ bool fm_ask_sampling(struct fm_ask *a);
 bool fm_ask_effort(struct fm_ask *a, const char *param, const char *word);
 /* The member of chat-encode's object that says it, where there is something to say. */
 void fm_ask_put_effort(const struct fm_ask *a, struct fm_buf *b);
-/* tool_choice: only auto and none can be had. */
-bool fm_ask_tool_choice(struct fm_ask *a);
 /* stop: a string or a list. */
 bool fm_ask_stops(struct fm_ask *a, const char *key);
 
@@ -84,8 +84,10 @@ bool fm_bind_format(struct fm_ask *a, const struct fm_py *format, const char *pa
 bool fm_bind_json(struct fm_ask *a, const struct fm_py *format);
 /* grammar: GBNF. */
 bool fm_bind_grammar(struct fm_ask *a);
-/* Makes what these said to a constraint. */
-bool fm_bind_make(struct fm_ask *a, const struct fm_server *s);
+/* tool_choice: "auto", "none", "required", Anthropic's {"type": "any"}, or one function by name. */
+bool fm_bind_tools(struct fm_ask *a);
+/* Makes what these said to a constraint.  json[n]: the prompt in chat-encode's shape, for its tools; NULL: none. */
+bool fm_bind_make(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n);
 
 /* The prompt of messages[n] in chat-encode's shape; binds the answer. */
 bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n);

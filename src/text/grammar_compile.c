@@ -518,7 +518,8 @@ static void emit_call(struct compiler *c, int rule)
 static void emit_node(struct compiler *c, fm_gnode at)
 {
     const struct fm_gnode_data *d = &c->b->nodes[at];
-    const char *bytes = c->b->bytes.data + (d->kind == FM_G_TEXT || d->kind == FM_G_MARK ? d->at : 0);
+    const char *bytes =
+        c->b->bytes.len ? c->b->bytes.data + (d->kind == FM_G_TEXT || d->kind == FM_G_MARK ? d->at : 0) : "";
     if (c->failed || c->too_large) return;
     switch (d->kind) {
     case FM_G_TEXT:

@@ -68,5 +68,8 @@ fm_gnode fm_g_regex(struct fm_gjson *g, struct fm_span pattern, struct fm_regex_
  * "WHAT: /JSON/POINTER: WHY".  schema must live during the call only. */
 enum fm_status fm_schema_parse(struct fm_gjson *g, const struct fm_py *schema, const char *what, int *root,
                                struct fm_error *err) FM_MUST_USE;
+/* A tool's parameters: objects only; dsml: as the parameters of a call in that dialect. */
+enum fm_status fm_schema_arguments(struct fm_gjson *g, const struct fm_py *schema, bool dsml, const char *what,
+                                   int *root, struct fm_error *err) FM_MUST_USE;
 
 #endif

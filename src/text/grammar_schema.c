@@ -204,8 +204,7 @@ static void check(struct fm_schema *c, const struct fm_py *schema)
     }
 }
 
-/* Adds all that $ref and allOf name. */
-static void flatten(struct fm_schema *c, struct fm_view *v)
+void fm_schema_flatten(struct fm_schema *c, struct fm_view *v)
 {
     for (int i = 0; i < v->n && !c->bad; i++) {
         const struct fm_py *schema = v->part[i].schema, *ref = fm_py_get(schema, "$ref"),
@@ -244,7 +243,7 @@ static uint64_t hash(const struct fm_view_part *p, int n)
 int fm_schema_rule(struct fm_schema *c, const struct fm_view *given)
 {
     struct fm_view v = *given;
-    flatten(c, &v);
+    fm_schema_flatten(c, &v);
     if (c->bad) return -1;
     struct fm_view_part key[FM_VIEW_MAX];
     memcpy(key, v.part, sizeof key);
@@ -347,7 +346,7 @@ static uint8_t meant_types(const struct fm_view *v)
     return types ? types : FM_JT_ANY;
 }
 
-static uint8_t types_of_view(struct fm_schema *c, const struct fm_view *v)
+uint8_t fm_schema_types(struct fm_schema *c, const struct fm_view *v)
 {
     uint8_t types = FM_JT_ANY;
     bool said = false;
@@ -430,8 +429,9 @@ static bool agrees(struct fm_schema *c, const struct fm_py *schema, const struct
     return (lo > 0 || (!lo && !bounds.b.above)) && (hi < 0 || (!hi && !bounds.b.below));
 }
 
-/* The listed values that every schema of the view takes. */
-static fm_gnode listed(struct fm_schema *c, const struct fm_view *v, const struct fm_py *schema)
+/* Those that every schema of the view takes. */
+fm_gnode fm_schema_listed(struct fm_schema *c, const struct fm_view *v, const struct fm_py *schema,
+                          fm_gnode (*spell)(struct fm_schema *c, const struct fm_py *value))
 {
     const struct fm_py *list = fm_py_get(schema, "enum"), *one = fm_py_get(schema, "const");
     if (list && (list->kind != FM_PY_ARRAY)) (void)fm_schema_refuse(c, list, NULL, "not a list of values");
@@ -440,7 +440,7 @@ static fm_gnode listed(struct fm_schema *c, const struct fm_view *v, const struc
     for (const struct fm_py *p = one ? one : list->first; p; p = one ? NULL : p->next) {
         bool good = true;
         for (int i = 0; good && i < v->n; i++) good = among(c, v->part[i].schema, p) && agrees(c, v->part[i].schema, p);
-        if (good) fm_glist_add(c->b, &kids, fm_gjson_literal(c->g, p));
+        if (good) fm_glist_add(c->b, &kids, spell(c, p));
     }
     return fm_glist_alt(c->b, &kids);
 }
@@ -519,6 +519,14 @@ static fm_gnode scalars(struct fm_schema *c, const struct fm_view *v, uint8_t ty
     return fm_g_alt(b, kids, 4);
 }
 
+fm_gnode fm_schema_value(struct fm_schema *c, const struct fm_view *v, uint8_t types)
+{
+    return FM_G_ALT(c->b, scalars(c, v, types), types & FM_JT_ARRAY ? fm_schema_array(c, v) : fm_g_never(c->b),
+                    types & FM_JT_OBJECT ? fm_schema_object(c, v) : fm_g_never(c->b));
+}
+
+static fm_gnode as_json(struct fm_schema *c, const struct fm_py *v) { return fm_gjson_literal(c->g, v); }
+
 static fm_gnode compile(struct fm_schema *c, const struct fm_view *v)
 {
     if (v->never) return fm_g_never(c->b);
@@ -528,16 +536,15 @@ static fm_gnode compile(struct fm_schema *c, const struct fm_view *v)
                 return branches(c, v, i, &branchings[k]);
     for (int i = 0; i < v->n; i++)
         if (fm_py_get(v->part[i].schema, "enum") || fm_py_get(v->part[i].schema, "const"))
-            return listed(c, v, v->part[i].schema);
+            return fm_schema_listed(c, v, v->part[i].schema, as_json);
     bool says = false;
     for (int i = 0; i < v->n && !says; i++)
         for (const struct fm_py *p = v->part[i].schema->first; p; p = p->next)
             says |= keyword(p->key) || fm_span_is(p->key, "type");
     if (!says) return fm_gjson_value(c->g);
-    const uint8_t types = types_of_view(c, v);
+    const uint8_t types = fm_schema_types(c, v);
     if (c->bad) return FM_GNODE_NONE;
-    return FM_G_ALT(c->b, scalars(c, v, types), types & FM_JT_ARRAY ? fm_schema_array(c, v) : fm_g_never(c->b),
-                    types & FM_JT_OBJECT ? fm_schema_object(c, v) : fm_g_never(c->b));
+    return fm_schema_value(c, v, types);
 }
 
 /* All views that wait, in the order in which they came up. */
@@ -579,19 +586,37 @@ static void check_probes(struct fm_schema *c)
     fm_free(rules);
 }
 
-enum fm_status fm_schema_parse(struct fm_gjson *g, const struct fm_py *schema, const char *what, int *root,
-                               struct fm_error *err)
+/* The view of one DSML call: alternatives cannot be chosen by it. */
+static int parameters(struct fm_schema *c, struct fm_view *v)
 {
+    static const char *const shut[] = {"anyOf", "oneOf", "enum", "const"};
+    fm_schema_flatten(c, v);
+    for (int i = 0; i < v->n && !c->bad; i++)
+        for (int k = 0; k < 4; k++)
+            if (fm_py_get(v->part[i].schema, shut[k]))
+                (void)fm_schema_refuse(c, v->part[i].schema, shut[k],
+                                       "it is not supported for a tool's parameters as a whole");
+    const int rule = c->bad ? -1 : fm_grule_new(c->b, NULL, 0, 0);
+    if (rule >= 0) fm_grule_define(c->b, rule, v->never ? fm_g_never(c->b) : fm_schema_parameters(c, v));
+    return rule;
+}
+
+enum form { VALUE, OBJECT, DSML };
+
+static enum fm_status parse(struct fm_gjson *g, const struct fm_py *schema, enum form form, const char *what, int *root,
+                            struct fm_error *err)
+{
+    static const struct fm_py type = {.kind = FM_PY_STRING, .key = {"type", 4}, .text = {"object", 6}},
+                              object = {.kind = FM_PY_OBJECT, .first = &type, .n = 1};
     struct fm_schema c = {.g = g, .b = g->b, .root = schema, .what = what, .err = err};
     struct fm_view v = {.n = 0};
-    struct fm_error mine = {0};
-    if (!err) c.err = &mine;
     c.views = fm_malloc(VIEWS_MAX * sizeof *c.views);
     c.b->failed |= !c.views;
     int rule = -1;
     if (c.views) {
         fm_view_add(&c, &v, schema, 0);
-        rule = c.bad ? -1 : fm_schema_rule(&c, &v);
+        if (form != VALUE) fm_view_add(&c, &v, &object, 0);
+        if (!c.bad) rule = form == DSML ? parameters(&c, &v) : fm_schema_rule(&c, &v);
         compile_waiting(&c);
         if (c.n_probes && !c.bad && !c.b->failed && !c.b->too_large) check_probes(&c);
     }
@@ -603,4 +628,16 @@ enum fm_status fm_schema_parse(struct fm_gjson *g, const struct fm_py *schema, c
     if (c.bad) return FM_ERR_INPUT;
     *root = rule;
     return FM_OK;
+}
+
+enum fm_status fm_schema_parse(struct fm_gjson *g, const struct fm_py *schema, const char *what, int *root,
+                               struct fm_error *err)
+{
+    return parse(g, schema, VALUE, what, root, err);
+}
+
+enum fm_status fm_schema_arguments(struct fm_gjson *g, const struct fm_py *schema, bool dsml, const char *what,
+                                   int *root, struct fm_error *err)
+{
+    return parse(g, schema, dsml ? DSML : OBJECT, what, root, err);
 }

@@ -58,6 +58,13 @@ struct fm_schema {
     bool bad, probing; /* refused: err says why; probing: it is silent */
 };
 
+/* Adds all that $ref and allOf name. */
+void fm_schema_flatten(struct fm_schema *c, struct fm_view *v);
+/* What of a flat view: its types, values of these types, and the listed values of one of its schemas as `spell` has them. */
+uint8_t fm_schema_types(struct fm_schema *c, const struct fm_view *v);
+fm_gnode fm_schema_value(struct fm_schema *c, const struct fm_view *v, uint8_t types);
+fm_gnode fm_schema_listed(struct fm_schema *c, const struct fm_view *v, const struct fm_py *schema,
+                          fm_gnode (*spell)(struct fm_schema *c, const struct fm_py *value));
 bool fm_schema_refuse(struct fm_schema *c, const struct fm_py *where, const char *key, const char *why);
 void fm_view_add(struct fm_schema *c, struct fm_view *v, const struct fm_py *schema, uint8_t done);
 int fm_schema_rule(struct fm_schema *c, const struct fm_view *v);
@@ -77,5 +84,12 @@ fm_gnode fm_schema_number(struct fm_schema *c, const struct fm_view *v, bool who
 fm_gnode fm_schema_string(struct fm_schema *c, const struct fm_view *v);
 fm_gnode fm_schema_array(struct fm_schema *c, const struct fm_view *v);
 fm_gnode fm_schema_object(struct fm_schema *c, const struct fm_view *v);
+/* The members of an object as parameters in DSML. */
+fm_gnode fm_schema_parameters(struct fm_schema *c, const struct fm_view *v);
+
+/* ---- grammar_dsml.c ---- */
+
+fm_gnode fm_dsml_parameter(struct fm_schema *c, struct fm_span name, const struct fm_view *v);
+fm_gnode fm_dsml_any(struct fm_schema *c); /* of any name */
 
 #endif

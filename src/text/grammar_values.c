@@ -439,21 +439,43 @@ static fm_gnode member_node(struct object *o, const struct property *p)
     return fm_gjson_key(o->c->g, name, fm_schema_node(o->c, &p->view));
 }
 
-/* From the back: rest = what may follow when something stands in front, first = when nothing does. */
-static fm_gnode members(struct object *o, fm_gnode rest, fm_gnode first)
+/* From the back: rest = what may follow when something stands in front, first = when nothing does.  bare: without commas. */
+static fm_gnode members(struct object *o, fm_gnode (*member)(struct object *o, const struct property *p), bool bare,
+                        fm_gnode rest, fm_gnode first)
 {
     struct fm_gbuild *b = o->c->b;
     for (int i = o->n - 1; i >= 0 && !o->c->bad; i--) {
         const struct property *p = &o->p[i];
         if (p->view.never && !p->required) continue;
-        const fm_gnode begun = FM_G_SEQ(b, member_node(o, p), rest), more = fm_gjson_comma(o->c->g, member_node(o, p));
+        const fm_gnode begun = FM_G_SEQ(b, member(o, p), rest),
+                       more = bare ? member(o, p) : fm_gjson_comma(o->c->g, member(o, p));
         first = as_rule(b, p->required ? begun : FM_G_ALT(b, begun, first));
         rest = as_rule(b, FM_G_SEQ(b, p->required ? more : fm_g_maybe(b, more), rest));
     }
     return o->c->bad ? FM_GNODE_NONE : first;
 }
 
-fm_gnode fm_schema_object(struct fm_schema *c, const struct fm_view *v)
+static fm_gnode parameter_node(struct object *o, const struct property *p)
+{
+    return fm_dsml_parameter(o->c, p->name, &p->view);
+}
+
+static fm_gnode put_together(struct object *o, const struct fm_view *extra, uint32_t least, uint32_t most, bool dsml)
+{
+    struct fm_schema *c = o->c;
+    if (dsml) {
+        const fm_gnode none = fm_g_str(c->b, ""),
+                       any = most && !o->n ? fm_g_repeat(c->b, fm_dsml_any(c), least, most) : none;
+        return members(o, parameter_node, true, none, any);
+    }
+    const int key = most ? fm_grule_new(c->b, NULL, 0, 0) : -1;
+    if (key >= 0) fm_grule_define(c->b, key, other_key(o));
+    const fm_gnode rest = other_members(o, key, extra, least, most, false),
+                   first = other_members(o, key, extra, least, most, true);
+    return fm_gjson_object_of(c->g, members(o, member_node, false, rest, first));
+}
+
+static fm_gnode object(struct fm_schema *c, const struct fm_view *v, bool dsml)
 {
     struct object o = {.c = c, .v = v};
     struct fm_view extra = {.n = 0};
@@ -481,16 +503,17 @@ fm_gnode fm_schema_object(struct fm_schema *c, const struct fm_view *v)
                                                                                                        : 0;
         if (least_more > 1 && open)
             (void)fm_schema_refuse(c, v->part[0].schema, "minProperties", "free names cannot be kept apart");
-        if (required > most || least_more > most_more)
-            all = c->bad ? FM_GNODE_NONE : fm_g_never(c->b);
-        else if (!c->bad) {
-            const int key = most_more ? fm_grule_new(c->b, NULL, 0, 0) : -1;
-            if (key >= 0) fm_grule_define(c->b, key, other_key(&o));
-            const fm_gnode rest = other_members(&o, key, &extra, least_more, most_more, false),
-                           first = other_members(&o, key, &extra, least_more, most_more, true);
-            all = fm_gjson_object_of(c->g, members(&o, rest, first));
-        }
+        if (c->bad)
+            ;
+        else if (required > most || least_more > most_more)
+            all = fm_g_never(c->b);
+        else
+            all = put_together(&o, &extra, least_more, most_more, dsml);
     }
     fm_free(o.p);
     return all;
 }
+
+fm_gnode fm_schema_object(struct fm_schema *c, const struct fm_view *v) { return object(c, v, false); }
+
+fm_gnode fm_schema_parameters(struct fm_schema *c, const struct fm_view *v) { return object(c, v, true); }

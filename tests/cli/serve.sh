@@ -61,6 +61,13 @@ for socket in "$tmp/notify" "@fathom-test-$$"; do
     python3 manager.py "$socket" "$BIN" serve -m "$model" --port 0 2>err || complain "$socket is not told"
 done
 
+for format in qwen2.5 deepseek-v4; do # words that the model does not know, and yet has to say
+    start --chat-format "$format" --ctx 2048
+    last="serve --chat-format $format"
+    python3 "$root/tests/server/forced.py" "$port" >out 2>err || complain 'a call is not what was asked for'
+    stop TERM 0
+done
+
 start --log-json
 python3 - "$port" <<'END'
 import http.client, sys
