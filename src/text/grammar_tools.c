@@ -197,7 +197,9 @@ enum fm_status fm_tools_parse(struct fm_gjson *g, const struct fm_tool_use *use,
                               struct fm_error *err)
 {
     struct tools t = {.use = use, .g = g, .b = g->b, .err = err};
-    if (!blocks[use->calls].call) return fm_fail(err, FM_ERR_USAGE, "tools: the model's chat format has no tool calls");
+    if (!blocks[use->calls].call)
+        return fm_fail(err, FM_ERR_USAGE, "%s: the model's chat format has no tool calls",
+                       use->required ? "tool_choice" : "tools");
     const fm_gnode block = block_node(&t);
     if (t.st) return t.st;
     const fm_gnode body = use->required ? block
