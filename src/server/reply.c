@@ -98,11 +98,18 @@ static void note_token(struct fm_reply *p, const struct fm_token_event *ev, size
     p->tokens[p->n_tokens++] = (struct fm_said_token){*ev, offset};
 }
 
+/* Where the parser still sees reasoning, all that came so far was. */
+static void count_token(struct fm_reply *p)
+{
+    if (p->parser && fm_chat_parser_reasons(p->parser)) p->n_reasoning = p->n_made;
+    p->n_made++;
+}
+
 static void on_token(void *arg, const struct fm_token_event *ev)
 {
     struct fm_reply *p = arg;
     if (!ev->prompt) p->logprob += (double)ev->token.logprob;
-    p->n_reasoning += !ev->end && p->parser && fm_chat_parser_reasons(p->parser);
+    if (!ev->prompt && !ev->end) count_token(p);
     if (p->ask.top < 0 || (ev->end && p->dialect->chat)) return;
     note_token(p, ev, ev->prompt ? p->prompt_chars : p->chars);
     char *text = NULL;
@@ -218,6 +225,7 @@ static void on_end(void *arg, const struct fm_request_result *result)
     struct fm_answer *a = p->answer;
     struct fm_fault fault = {0};
     p->result = *result;
+    if (p->parser && fm_chat_parser_reasons(p->parser)) p->n_reasoning = p->n_made;
     p->last = --a->left == 0;
     if (p->last) {
         const struct fm_answer_tokens t = fm_answer_tokens(a);

@@ -42,7 +42,7 @@ struct fm_reply {
     int index, prompt;             /* as the client sees it; which of the prompts */
     bool last;                     /* once this one has ended, all have            */
     double logprob;                /* sum over the answer's tokens                 */
-    int n_reasoning;               /* tokens that came while the parser saw reasoning, the closing mark included */
+    int n_made, n_reasoning;       /* tokens of the answer so far; of its reasoning, without the mark behind it */
     char id[48];
     long long created;
     enum fm_constraint_start start;   /* where a constraint begins */
