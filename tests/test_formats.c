@@ -74,14 +74,11 @@ static void check_packed(struct fm_model *m, const struct fm_file *f, const char
 {
     static const int chunks[] = {T, 1, 4};
     size_t n = (size_t)(T * m->cfg.V);
-    struct fm_pool *pool;
     float *before[3];
     for (int i = 0; i < 3; i++) before[i] = run(m, false, chunks[i]);
-    ok(fm_pool_new(2, &pool, &err));
-    ok(fm_model_pack(m, f, pool, &err));
-    fm_pool_free(pool);
-    assert_true(m->w.layers[0].mlp.gate.packed);
-    assert_int_equal(m->w.head.packed, m->cfg.tied);
+    ok(fm_model_pack(m, f, &err));
+    assert_true(m->w.layers[0].mlp.gate.packed && !m->w.layers[0].mlp.gate.packed->ready);
+    assert_int_equal(m->w.head.packed != NULL, m->cfg.tied);
     for (int i = 0; i < 3; i++) {
         float *after = run(m, false, chunks[i]);
         if (memcmp(before[i], after, n * sizeof *after))
@@ -89,6 +86,7 @@ static void check_packed(struct fm_model *m, const struct fm_file *f, const char
         fm_free(after);
         fm_free(before[i]);
     }
+    assert_true(m->w.layers[0].mlp.gate.packed->ready);
 }
 
 static void check_format(const char *config, enum fm_fmt fmt)

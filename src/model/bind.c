@@ -248,7 +248,8 @@ void fm_model_release(struct fm_model *m)
 {
     fm_weights_release(&m->w, &m->cfg);
     fm_arena_release(&m->derived);
-    fm_pages_free(m->packed, m->packed_bytes);
+    fm_pages_free(m->packed_at, m->packed_bytes);
+    fm_free(m->packed);
     fm_free(m->rope_freq);
     *m = (struct fm_model){0};
 }

@@ -28,7 +28,8 @@ struct fm_model {
     double *rope_freq;       /* [rope_dim/2], scaling applied */
     struct fm_arena derived; /* f32 vectors, absorbed matrices */
     uint64_t derived_bytes;
-    void *packed; /* matrices laid out for this machine's kernels, or NULL */
+    struct fm_packed *packed; /* of matrices that will be packed, or NULL … */
+    char *packed_at;          /* … and where to */
     size_t packed_bytes;
 };
 /* f must outlive m.  for_inference: build the absorbed MLA matrices.  Every shape is checked; a missing, misshapen or

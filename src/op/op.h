@@ -36,6 +36,8 @@ struct fm_scales {
     float whole;
 };
 
+struct fm_packed;
+
 /* A weight matrix [rows, cols] in any format, rows row_bytes apart.  y = x·Wᵀ has cols inputs and rows outputs. */
 struct fm_mat {
     enum fm_fmt fmt;
@@ -43,8 +45,7 @@ struct fm_mat {
     size_t row_bytes;
     void *data; /* NULL: absent */
     struct fm_scales scale;
-    bool
-        packed; /* rows side by side as this machine's kernels want them (fm_cpu_pack); for op/cpu's embed and products in int8 */
+    struct fm_packed *packed; /* where op/cpu reads it in int8 instead; NULL: nowhere */
 };
 
 static inline struct fm_mat fm_mat_of(enum fm_fmt fmt, int rows, int cols, void *data)
@@ -265,8 +266,16 @@ void fm_cpu_backend_free(void *backend);
 /* Packed rows (kernel.h) have the size and, multiplied, the bits of those of the file; they are read faster.  How many lie side
  * by side here; 0 where rows of this format and number of columns are not packed. */
 int fm_cpu_pack_rows(enum fm_fmt fmt, int cols);
-/* Rows row … row+n−1 of w, both multiples of that, to dst: the same number of bytes. */
-void fm_cpu_pack(void *dst, const struct fm_mat *w, int row, int n);
+/* Where a matrix goes when a product first wants it in int8, between steps of whoever shares it.  The rows that were packed are
+ * handed to done, a few MiB at a time: they are not read there again. */
+struct fm_packed {
+    const void *from; /* the whole matrix; rows a multiple of fm_cpu_pack_rows */
+    void *to;         /* as many bytes; the caller's                           */
+    int rows;
+    bool ready; /* it lies at `to` */
+    void (*done)(void *arg, const void *from, size_t bytes);
+    void *arg;
+};
 size_t fm_cpu_backend_bytes(const struct fm_pool *pool); /* for the memory plan */
 const char *fm_cpu_backend_tier(const void *backend);    /* "avx2" */
 /* Optimiser and reductions on flat arrays, threaded (train/): see kernel.h for the formulas. */

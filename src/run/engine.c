@@ -55,7 +55,7 @@ enum fm_status fm_engine_open_for(const struct fm_engine_options *o, bool for_in
     enum fm_status st;
     FM_GOTO(load(e, o, for_inference, err));
     FM_GOTO(start_compute(e, o->threads, err));
-    if (e->plan.packed_bytes && for_inference) FM_GOTO(fm_model_pack(&e->model, e->file, e->pool, err));
+    if (e->plan.packed_bytes && for_inference) FM_GOTO(fm_model_pack(&e->model, e->file, err));
     *out = e;
     return FM_OK;
 out:

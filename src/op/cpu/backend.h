@@ -40,6 +40,7 @@ struct fm_cpu_product {
     ptrdiff_t ldc;
     bool accumulate;
     /* filled by fm_cpu_products */
+    bool packed; /* w.data is where it lies packed */
     int tile_m, tile_n, first_tile;
 };
 
@@ -79,7 +80,9 @@ static inline int fm_cpu_grain(size_t cost)
  * its own row of A and column of B only. */
 void fm_cpu_products(struct fm_ctx *c, int n);
 
-/* A packed row as in its file, in the thread's tile. */
+/* Packs the whole of the matrix that w, or its rows, are of; ready unless c failed. */
+void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w);
+/* A row of a matrix that is ready, as in its file, in the thread's tile. */
 const void *fm_cpu_unpack(const struct fm_ctx *c, const struct fm_mat *w, int row, int thread);
 
 /* Decoder of a format, or NULL with a sticky failure. */

@@ -1,6 +1,11 @@
 /* Rows laid side by side for the kernels, and a row back. */
 #include "op/cpu/backend.h"
 
+enum {
+    PIECE = 1 << 18, /* bytes packed at a time: they fit a second-level cache           */
+    STRIDE = 8 << 20 /* bytes of a matrix in memory twice, before the file's are let go */
+};
+
 /* A row must fit the tile that it is unpacked to. */
 int fm_cpu_pack_rows(enum fm_fmt fmt, int cols)
 {
@@ -9,10 +14,46 @@ int fm_cpu_pack_rows(enum fm_fmt fmt, int cols)
     return packs ? k->pack_rows : 0;
 }
 
-void fm_cpu_pack(void *dst, const struct fm_mat *w, int row, int n)
+struct job {
+    const struct fm_kernels *k;
+    const char *from;
+    char *to;
+    enum fm_fmt fmt;
+    size_t row_bytes;
+    int cols, rows, piece;
+};
+
+static void pack_pieces(void *arg, int begin, int end, int thread)
 {
-    fm_kernels_get(NULL)->pack[w->fmt](dst, (const char *)w->data + (size_t)row * w->row_bytes, w->row_bytes, n,
-                                       w->cols);
+    const struct job *j = arg;
+    (void)thread;
+    for (int i = begin; i < end; i++) {
+        const int row = i * j->piece;
+        const size_t at = (size_t)row * j->row_bytes;
+        j->k->pack[j->fmt](j->to + at, j->from + at, j->row_bytes, fm_min_int(j->piece, j->rows - row), j->cols);
+    }
+}
+
+/* Whole groups of rows that take at most that many bytes, one at least. */
+static int rows_within(size_t bytes, const struct fm_mat *w, int group)
+{
+    const int n = (int)(bytes / w->row_bytes) / group * group;
+    return n ? n : group;
+}
+
+void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w)
+{
+    struct fm_packed *p = w->packed;
+    const struct fm_kernels *k = fm_cpu_kernels(c);
+    const int stride = rows_within(STRIDE, w, k->pack_rows), piece = rows_within(PIECE, w, k->pack_rows);
+    for (int row = 0; row < p->rows && !c->status; row += stride) {
+        const int rows = fm_min_int(stride, p->rows - row);
+        const size_t at = (size_t)row * w->row_bytes;
+        struct job j = {k, (const char *)p->from + at, (char *)p->to + at, w->fmt, w->row_bytes, w->cols, rows, piece};
+        fm_cpu_for(c, (rows + piece - 1) / piece, 1, pack_pieces, &j);
+        if (!c->status) p->done(p->arg, j.from, (size_t)rows * w->row_bytes);
+    }
+    p->ready = !c->status;
 }
 
 const void *fm_cpu_unpack(const struct fm_ctx *c, const struct fm_mat *w, int row, int thread)
@@ -20,7 +61,7 @@ const void *fm_cpu_unpack(const struct fm_ctx *c, const struct fm_mat *w, int ro
     const struct fm_kernels *k = fm_cpu_kernels(c);
     int within = row % k->pack_rows;
     void *dst = fm_cpu_tile(c, thread);
-    k->unpack_row[w->fmt](dst, (const char *)w->data + (size_t)(row - within) * w->row_bytes, w->row_bytes, within,
-                          w->cols);
+    k->unpack_row[w->fmt](dst, (const char *)w->packed->to + (size_t)(row - within) * w->row_bytes, w->row_bytes,
+                          within, w->cols);
     return dst;
 }

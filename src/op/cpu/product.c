@@ -67,9 +67,9 @@ static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int
 {
     const struct fm_kernels *k = fm_cpu_kernels(c);
     if (p->xq) {
-        (p->w.packed ? k->gemm_packed : k->gemm_q8)[p->w.fmt](
-            p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0, weights_at(p, n0, 0),
-            p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
+        (p->packed ? k->gemm_packed
+                   : k->gemm_q8)[p->w.fmt](p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0,
+                                           weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
     } else if (wants_gemv(p, k)) {
         k->gemv[p->w.fmt](p->c + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a, n1 - n0, p->k);
     } else if (!p->w.data) {
@@ -131,6 +131,16 @@ static void run_tiles(void *arg, int begin, int end, int thread)
     }
 }
 
+/* Reads the product's weights where they lie packed; the first time, they are packed. */
+static void use_packed(struct fm_ctx *c, struct fm_cpu_product *p)
+{
+    const struct fm_packed *to = p->w.packed;
+    p->packed = p->xq && to;
+    if (!p->packed) return;
+    if (!to->ready) fm_cpu_pack(c, &p->w);
+    p->w.data = (char *)to->to + ((const char *)p->w.data - (const char *)to->from);
+}
+
 void fm_cpu_products(struct fm_ctx *c, int n)
 {
     struct fm_cpu_backend *be = fm_cpu_backend(c);
@@ -138,7 +148,8 @@ void fm_cpu_products(struct fm_ctx *c, int n)
     int most_rows = 0;
     assert(n <= FM_CPU_PRODUCTS);
     for (int i = 0; i < n; i++) {
-        const struct fm_cpu_product *p = &be->products[i];
+        struct fm_cpu_product *p = &be->products[i];
+        use_packed(c, p);
         macs += (double)p->m * p->n * p->k;
         if (p->m > most_rows) most_rows = p->m;
         if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
