@@ -186,6 +186,7 @@ struct fm_serve_options {
     int idle_seconds;   /* for the head of a request; 0: 75                       */
     int body_seconds;   /* for its body, and 1 s more for each 64 KiB; 0: 30      */
     double seconds_max; /* of one request; 0: no limit                            */
+    int tokens_max;     /* of one answer; 0: no limit                             */
     int drain_seconds;  /* after a stop, for answers under way; 0: 30             */
     struct fm_prices prices;
     const char *ledger; /* NULL, or a file that gets a line for each generation */

@@ -42,6 +42,8 @@ static const struct fm_opt serve_rows[] = {
      "keep prefixes on disk, too, for the next start (default: in memory only)"},
     {0, "cache-bytes", FM_OPT_INT64, AT(serve.scheduler.cache_dir_bytes), 1, 9e18, "N",
      "room for the files there (default: 4294967296)"},
+    {0, "request-tokens", FM_OPT_INT, AT(serve.tokens_max), 1, 1 << 30, "N",
+     "longest answer to one request (default: any)"},
     {0, "request-seconds", FM_OPT_DOUBLE, AT(serve.seconds_max), 0, 1e7, "X",
      "longest time for one request (default: any)"},
     {0, "drain-seconds", FM_OPT_INT, AT(serve.drain_seconds), 1, 86400, "N",

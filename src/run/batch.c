@@ -44,7 +44,7 @@ static void end_slot(struct fm_scheduler *s, struct fm_request *r, enum fm_end e
     (void)pthread_mutex_lock(&s->lock);
     s->slot_seconds = s->slot_seconds > 0 ? 0.9 * s->slot_seconds + 0.1 * held : held;
     s->stats.ends[end]++;
-    s->stats.prompt_tokens += (uint64_t)(r->n_prompt - r->cached);
+    s->stats.prompt_tokens += (uint64_t)((r->fed < r->n_prompt ? r->fed : r->n_prompt) - r->cached);
     s->stats.cached_tokens += (uint64_t)r->cached;
     s->stats.disk_tokens += (uint64_t)r->load.got * FM_KV_BLOCK;
     s->stats.answer_tokens += (uint64_t)r->made;

@@ -314,6 +314,13 @@ static void on_accept(void *arg, struct fm_request *request)
     if (p == a->all + a->n - 1) fm_web_on_close(p->r, client_left, a);
 }
 
+/* What was asked for, within the server's and the key's limits; −1: none of them. */
+static int longest(const struct fm_reply *p)
+{
+    const int asked = p->ask.max_tokens, own = p->s->o->tokens_max;
+    return fm_keys_cap(p->s->keys, fm_web_mark(p->r), own && (asked < 0 || asked > own) ? own : asked);
+}
+
 static struct fm_request_options request_options(struct fm_reply *p, const char *who)
 {
     const struct fm_ask *a = &p->ask;
@@ -323,7 +330,7 @@ static struct fm_request_options request_options(struct fm_reply *p, const char 
                                        .sampling = a->sampling,
                                        .constraint = a->bound,
                                        .constraint_start = p->start,
-                                       .max_tokens = fm_keys_cap(p->s->keys, fm_web_mark(p->r), a->max_tokens),
+                                       .max_tokens = longest(p),
                                        .stop = a->stop,
                                        .n_stop = a->n_stop,
                                        .ignore_end = a->ignore_end,

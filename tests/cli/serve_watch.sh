@@ -39,7 +39,7 @@ start --slots 2 --api-key-file keys --price-in 2 --price-hit 0.5 --price-out 8 -
 last='what requests cost'
 python3 "$root/tests/server/cost.py" "$port" "$BIN" ledger >out 2>err || complain 'the sums are wrong'
 stop
-start --slots 2 --ledger ledger # another start goes on in it; without prices there is no cost
+start --slots 2 --ledger ledger --request-tokens 20 # another start goes on in it; without prices there is no cost
 python3 "$root/tests/server/cost.py" "$port" "$BIN" ledger again >out 2>err || complain 'the sums are wrong'
 stop
 [ "$(stat -c %a ledger)" = 600 ] || complain 'others may read the ledger'

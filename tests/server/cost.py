@@ -43,8 +43,11 @@ if again:
     _, text = ask("/v1/chat/completions", {"messages": talk})
     assert "cost" not in json.loads(text)["usage"]
     new = lines()[before:]
+    _, text = ask("/v1/completions", {"prompt": TEXT, "max_tokens": 21})
+    choice, u = json.loads(text)["choices"][0], json.loads(text)["usage"]
+    assert (u["completion_tokens"], choice["finish_reason"]) == (20, "length"), text  # --request-tokens
     assert len(new) == 1 and new[0]["key"] == "" and "cost" not in new[0], new
-    assert summed()[""]["requests"] == 1
+    assert summed()[""]["requests"] == 2
     sys.exit()
 
 for key, name in (("k1", "alice"), ("k2", "bob"), ("k1", "alice")):

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# fathom serve: clients that leave while a prompt is computed, an answer said, or kept for its end.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+if [ ! -e "${FATHOM_SMOLLM2:-}" ]; then
+    echo 'SmolLM2 is not here (tests/fetch_smollm2.sh)'
+    exit 77
+fi
+[ $quick = 0 ] || exit 78
+
+"$BIN" serve -m "$FATHOM_SMOLLM2" --port 0 --slots 2 2>served &
+pid=$!
+for _ in $(seq 400); do
+    port=$(sed -n 's|^listening on http://.*:\([0-9]*\)/v1$|\1|p' served)
+    [ -z "$port" ] || break
+    sleep 0.05
+done
+last='serve'
+python3 "$root/tests/server/leave.py" "$port" >out 2>err || complain 'who leaves is not noticed'
+kill "$pid"
+wait "$pid" || complain 'a bad end'
+finish
