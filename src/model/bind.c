@@ -182,15 +182,53 @@ static enum fm_status derive_absorbed(const struct fm_config *cfg, struct fm_mla
     return FM_OK;
 }
 
+/* The other way, for files that hold the parts: wkv_b in their format where that is plain floats, else in int8 along its
+ * own rows. */
+static enum fm_status derive_expanding(const struct fm_config *cfg, struct fm_mla *m, struct fm_arena *a,
+                                       enum fm_fmt part, struct fm_error *err)
+{
+    const struct fm_mla_shape *s = &cfg->mla;
+    const bool plain = part == FM_F32 || part == FM_F16 || part == FM_BF16;
+    const enum fm_fmt fmt = plain ? part : s->Rkv % (int)fm_formats[FM_Q8_0].block ? FM_F32 : FM_Q8_0;
+    const size_t R = (size_t)s->Rkv, Dn = (size_t)s->Dn, H = (size_t)s->H, Db = Dn + (size_t)s->Dv,
+                 row_bytes = (size_t)fm_format_bytes(fmt, R);
+    char *wkv = fm_arena_alloc(a, H * Db * row_bytes, "expanding latents");
+    if (a->dry) return FM_OK;
+    float *head = fm_malloc((R * Dn + R) * sizeof *head), *row = head + R * Dn; /* W_UKᵀ of a head; a row */
+    if (!wkv || !head) {
+        fm_free(head);
+        return fm_fail_memory(err, "expanding latents", H * Db * row_bytes);
+    }
+    for (size_t h = 0; h < H; h++) {
+        for (size_t r = 0; r < R; r++)
+            fm_mat_decode(head + r * Dn, &m->wk_b, (int)(h * R + r), 0, s->Dn, fm_formats[m->wk_b.fmt].decode);
+        for (size_t n = 0; n < Db; n++, wkv += row_bytes) {
+            for (size_t r = 0; r < R && n < Dn; r++) row[r] = head[r * Dn + n];
+            if (n >= Dn)
+                fm_mat_decode(row, &m->wv_b, (int)(h * (Db - Dn) + n - Dn), 0, s->Rkv, fm_formats[m->wv_b.fmt].decode);
+            fm_formats[fmt].encode(wkv, row, R);
+        }
+    }
+    fm_free(head);
+    m->wkv_b = fm_mat_of(fmt, (int)(H * Db), s->Rkv, wkv - H * Db * row_bytes);
+    return FM_OK;
+}
+
 static enum fm_status derive_all(const struct fm_file *f, struct fm_model *m, struct fm_arena *a,
                                  const struct fm_binding *list, int n, struct fm_error *err)
 {
     const bool gguf = fm_file_container(f) == FM_GGUF;
+    const struct fm_tensor *whole = NULL; /* of the layer: in the list before its parts */
     for (int i = 0; i < n; i++) {
-        if (!(list[i].flags & FM_BIND_SPLIT_WHOLE)) continue;
         const int l = list[i].layer;
-        struct fm_layer *w = l < m->cfg.L ? &m->w.layers[l] : &m->w.mtp[l - m->cfg.L].layer;
-        FM_TRY(derive_absorbed(&m->cfg, &w->mla, a, fm_file_find(f, gguf ? list[i].gguf : list[i].hf) != NULL, err));
+        if (!(list[i].flags & (FM_BIND_SPLIT_WHOLE | FM_BIND_SPLIT_PART))) continue;
+        struct fm_mla *mla = l < m->cfg.L ? &m->w.layers[l].mla : &m->w.mtp[l - m->cfg.L].layer.mla;
+        const char *name = gguf ? list[i].gguf : list[i].hf;
+        const struct fm_tensor *t = name ? fm_file_find(f, name) : NULL;
+        if (list[i].flags & FM_BIND_SPLIT_WHOLE)
+            FM_TRY(derive_absorbed(&m->cfg, mla, a, (whole = t) != NULL, err));
+        else if (list[i].mat == &mla->wk_b && t && !whole)
+            FM_TRY(derive_expanding(&m->cfg, mla, a, t->fmt, err));
     }
     return FM_OK;
 }

@@ -6,6 +6,7 @@
  *
  * Both give the same function with different rounding; which one runs follows from the submitted segment alone. */
 #include "nn/nn.h"
+#include "op/kv_tile.h"
 
 static struct fm_attn naive_shape(const struct fm_mla_shape *s)
 {
@@ -44,32 +45,111 @@ static void latents(struct fm_ctx *c, const struct fm_mla_shape *s, const struct
     c->op->rope(c, p->latent + s->Rkv, R, 0, 1, T, rope->cs, rope->half, rope->interleaved, false);
 }
 
-/* kvb[n,H,Dn+Dv] and k[n,H,Dn+Dr] of n latents. */
-static void expand(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, int n, const fm_real *latent,
-                   fm_real *kvb, fm_real *k)
+/* kvb[n,heads,Dn+Dv] and k[n,heads,Dn+Dr] of n latents; w: these heads' rows of wkv_b. */
+static void expand(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mat *w, int heads, int n,
+                   const fm_real *latent, fm_real *kvb, fm_real *k)
 {
     const size_t R = (size_t)(s->Rkv + s->Dr), Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv);
-    c->op->matmul(c, kvb, (size_t)s->H * Db, latent, R, &w->wkv_b, n);
-    c->op->copy(c, k, Dk, kvb, Db, 1, n * s->H, s->Dn);
-    c->op->copy(c, k + s->Dn, Dk, latent + s->Rkv, R, s->H, n * s->H, s->Dr);
+    c->op->matmul(c, kvb, (size_t)heads * Db, latent, R, w, n);
+    c->op->copy(c, k, Dk, kvb, Db, 1, n * heads, s->Dn);
+    c->op->copy(c, k + s->Dn, Dk, latent + s->Rkv, R, heads, n * heads, s->Dr);
 }
 
-/* One cached sequence, expanded: rows 0 … end−1 of the cache, this chunk's included. */
+/* ---- naive over a cache: some heads at a time, their expanded rows rounded as the cache's own are ---- */
+
+enum {
+    PIECE = 2 * FM_KV_BLOCK,   /* latents expanded at a time                  */
+    EXPANDED_BYTES = 16 << 20, /* of keys and values, unless one head has more */
+};
+
+struct expanded {
+    int heads; /* at a time */
+    struct fm_kv k, v;
+    fm_real *latent, *kvb, *key, *value; /* of a piece */
+};
+
+/* Where the blocks of n rows begin in memory. */
+static void **blocks_of(struct fm_ctx *c, char *at, size_t each, int n)
+{
+    void **list = fm_ctx_alloc(c, (size_t)n * sizeof *list, "kv expanded");
+    for (int i = 0; i < n && !c->arena->dry && !c->status; i++) list[i] = at + (size_t)i * each;
+    return list;
+}
+
+/* All heads of plain floats: whoever observes what goes into a matrix (op/observe.h) sees wkv_b whole.  A dry run takes what
+ * the greediest number of heads would: fewer rows than planned allow more heads. */
+static struct expanded expanded_new(struct fm_ctx *c, const struct fm_mla_shape *s, enum fm_kv_type type, int n)
+{
+    const int blocks = (n + FM_KV_BLOCK - 1) / FM_KV_BLOCK;
+    struct expanded e = {.heads = s->H,
+                         .k.shape = {type, 1, 1, s->Dn + s->Dr}, /* keys only … */
+                         .v.shape = {type, 1, 0, s->Dv}};        /* … and values only */
+    const size_t key = fm_kv_layer_bytes(&e.k.shape), value = fm_kv_layer_bytes(&e.v.shape),
+                 head = (size_t)blocks * (key + value), most = head > EXPANDED_BYTES ? head : EXPANDED_BYTES;
+    size_t bytes = head * (size_t)s->H;
+    if (type == FM_KV_Q8_0 && c->arena->dry)
+        bytes = bytes < most ? bytes : most;
+    else if (type == FM_KV_Q8_0)
+        for (; bytes > most || s->H % e.heads; bytes = head * (size_t)e.heads) e.heads--;
+    const size_t heads = (size_t)e.heads, rows = n < PIECE ? (size_t)n : PIECE;
+    char *at = fm_ctx_alloc(c, bytes, "kv expanded");
+    e.k.shape.heads = e.k.shape.keys = e.v.shape.heads = e.heads;
+    e.k.blocks = blocks_of(c, at, heads * key, blocks);
+    e.v.blocks = blocks_of(c, at + (size_t)blocks * heads * key, heads * value, blocks);
+    e.latent = fm_ctx_reals(c, rows * (size_t)(s->Rkv + s->Dr), "kv expanded");
+    e.kvb = fm_ctx_reals(c, rows * heads * (size_t)(s->Dn + s->Dv), "kv expanded");
+    e.key = fm_ctx_reals(c, rows * heads * (size_t)(s->Dn + s->Dr), "kv expanded");
+    e.value = fm_ctx_reals(c, rows * heads * (size_t)s->Dv, "kv expanded");
+    return e;
+}
+
+/* Rows row0 … row0+n−1 of a matrix. */
+static struct fm_mat rows_of(const struct fm_mat *w, int row0, int n)
+{
+    struct fm_mat part = *w;
+    part.data = (char *)w->data + (size_t)row0 * w->row_bytes;
+    part.rows = n;
+    part.scale.row0 += row0;
+    return part;
+}
+
+/* Rows 0 … n−1 of the cache as keys and values of heads h0 … */
+static void expand_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct expanded *e,
+                          const struct fm_rows *keys, const struct fm_rows *values, struct fm_rows cache, int h0, int n)
+{
+    const size_t Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv), heads = (size_t)e->heads;
+    const struct fm_mat part = rows_of(&w->wkv_b, h0 * (int)Db, e->heads * (int)Db),
+                        *heads_kvb = e->heads == s->H ? &w->wkv_b : &part;
+    for (int s0 = 0; s0 < n; s0 += PIECE, cache.blocks += PIECE / FM_KV_BLOCK) {
+        const int m = n - s0 < PIECE ? n - s0 : PIECE;
+        const struct fm_seq piece = {.n = m, .pos0 = s0};
+        const struct fm_batch b = {.T = m, .n_seqs = 1, .seqs = &piece};
+        c->op->fetch(c, e->latent, &cache, m, s->Rkv + s->Dr);
+        expand(c, s, heads_kvb, e->heads, m, e->latent, e->kvb, e->key);
+        c->op->copy(c, e->value, (size_t)s->Dv, e->kvb + s->Dn, Db, 1, m * e->heads, s->Dv);
+        c->op->store(c, keys, e->key, heads * Dk, e->heads * (int)Dk, &b);
+        c->op->store(c, values, e->value, heads * (size_t)s->Dv, e->heads * s->Dv, &b);
+        if (c->arena->dry || c->status) return; /* there is no list of blocks to go on in */
+    }
+}
+
 static void attend_naive_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w,
                                 const struct fm_rows *cache, const struct fm_batch *b, const fm_real *q, fm_real *o)
 {
-    const int n = b->seqs[0].pos0 + b->seqs[0].n;
-    const size_t R = (size_t)(s->Rkv + s->Dr), Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv),
-                 H = (size_t)s->H;
-    fm_real *latent = fm_ctx_reals(c, (size_t)n * R, "kv expanded");
-    fm_real *kvb = fm_ctx_reals(c, (size_t)n * H * Db, "kv expanded");
-    fm_real *k = fm_ctx_reals(c, (size_t)n * H * Dk, "kv expanded");
-    c->op->fetch(c, latent, cache, n, (int)R);
-    expand(c, s, w, n, latent, kvb, k);
-    const struct fm_rows kr = {.flat = k, .stride = H * Dk, .head = Dk};
-    const struct fm_rows vr = {.flat = kvb, .offset = (size_t)s->Dn, .stride = H * Db, .head = Db};
-    const struct fm_attn a = naive_shape(s);
-    c->op->attn(c, o, NULL, q, &kr, &vr, &a, b);
+    const int T = b->T, n = b->seqs[0].pos0 + b->seqs[0].n;
+    const size_t Dk = (size_t)(s->Dn + s->Dr), Dv = (size_t)s->Dv, H = (size_t)s->H;
+    struct expanded e = expanded_new(c, s, b->seqs[0].kv->shape.type, n);
+    const size_t heads = (size_t)e.heads;
+    fm_real *qh = fm_ctx_reals(c, (size_t)T * heads * Dk, "kv expanded"),
+            *oh = fm_ctx_reals(c, (size_t)T * heads * Dv, "kv expanded");
+    const struct fm_rows none = {0}, keys = fm_rows_of_kv(&e.k, 0, 0), values = fm_rows_of_kv(&e.v, 0, 0);
+    const struct fm_attn a = {e.heads, e.heads, s->Dn + s->Dr, s->Dv, s->scale};
+    for (int h0 = 0; h0 < s->H; h0 += e.heads) {
+        expand_cached(c, s, w, &e, &keys, &values, c->arena->dry || c->status ? none : *cache, h0, n);
+        c->op->copy(c, qh, heads * Dk, q + (size_t)h0 * Dk, H * Dk, 1, T, (int)(heads * Dk));
+        c->op->attn(c, oh, NULL, qh, &keys, &values, &a, b);
+        c->op->copy(c, o + (size_t)h0 * Dv, H * Dv, oh, heads * Dv, 1, T, (int)(heads * Dv));
+    }
 }
 
 /* One cached sequence, absorbed: every head reads the same latent rows. */
@@ -128,7 +208,7 @@ static void attend_own_rows(struct fm_ctx *c, const struct fm_mla_shape *s, cons
     p->kvb = fm_ctx_reals(c, t * H * Db, "kv expanded");
     p->k = fm_ctx_reals(c, t * H * Dk, "kv expanded");
     p->lse = fm_ctx_reals(c, t * H, "attention lse");
-    expand(c, s, w, b->T, p->latent, p->kvb, p->k);
+    expand(c, s, &w->wkv_b, s->H, b->T, p->latent, p->kvb, p->k);
     const struct fm_attn a = naive_shape(s);
     c->op->attn(c, p->o, p->lse, p->q, fm_rows_flat(c, p->k, H * Dk, Dk, b),
                 fm_rows_flat(c, p->kvb + s->Dn, H * Db, Db, b), &a, b);

@@ -103,7 +103,8 @@ struct fm_mla {
     struct fm_mat wq;                   /* [H·(Dn+Dr), D], only when Rq == 0                     */
     struct fm_mat wq_a, q_a_norm, wq_b; /* [Rq,D] [Rq] [H·(Dn+Dr),Rq]                            */
     struct fm_mat wkv_a, kv_a_norm;     /* [Rkv+Dr,D] [Rkv]                                      */
-    struct fm_mat wkv_b;                /* [H·(Dn+Dv),Rkv], per head Dn key rows, then Dv value rows */
+    struct fm_mat wkv_b;                /* [H·(Dn+Dv),Rkv], per head Dn key rows, then Dv value rows; of split files
+                                         * derived for the naive form */
     struct fm_mat wk_b; /* derived for the absorbed form: [H·Rkv,Dn] = W_UKᵀ per head; absent in training */
     struct fm_mat wv_b; /* split files: [H·Dv,Rkv]; else absent and read from wkv_b */
     struct fm_mat wo;   /* [D,H·Dv]                                              */

@@ -86,7 +86,7 @@ static void add_attention(struct fm_forecast *f, const struct fm_inventory *inv)
     f->pair_macs[1] = L * a->H * (2.0 * a->Rkv + a->Dr);
     f->expand_macs = L * a->H * (double)a->Rkv * (a->Dn + a->Dv);
     for (int i = 0; i < inv->n; i++)
-        if (inv->stored[i].there && inv->rows[i].flags & FM_BIND_SPLIT_WHOLE)
+        if (inv->stored[i].there && inv->rows[i].flags & (FM_BIND_SPLIT_WHOLE | FM_BIND_SPLIT_PART))
             f->expand_format = fm_formats[inv->stored[i].fmt].name;
 }
 

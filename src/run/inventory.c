@@ -115,9 +115,10 @@ static void give_shapes(struct fm_inventory *inv)
             *inv->rows[i].mat = (struct fm_mat){
                 .fmt = inv->stored[i].fmt, .rows = inv->rows[i].rows, .cols = inv->rows[i].cols, .data = &nowhere};
     if (inv->cfg->tied) inv->w.head = inv->w.embed;
-    for (int l = 0; l < inv->cfg->L; l++) {
-        struct fm_mla *m = &inv->w.layers[l].mla;
+    for (int l = 0; l < inv->cfg->L + inv->cfg->n_mtp; l++) { /* what loading derives */
+        struct fm_mla *m = l < inv->cfg->L ? &inv->w.layers[l].mla : &inv->w.mtp[l - inv->cfg->L].layer.mla;
         if (m->wkv_b.data && !m->wk_b.data) m->wk_b = (struct fm_mat){.fmt = FM_F32, .data = &nowhere};
+        if (m->wk_b.data && !m->wkv_b.data) m->wkv_b = (struct fm_mat){.fmt = FM_Q8_0, .data = &nowhere};
     }
 }
 

@@ -11,11 +11,19 @@ static bool heads_fit(const struct fm_mla_shape *s, int rows)
     return s->Dn % rows == 0 && s->Dv % rows == 0 && s->Rkv % rows == 0;
 }
 
+/* Of files that hold kv_b in two parts the whole is derived (model/bind.c), for prompts only. */
+static bool is_derived(const struct fm_config *cfg, const struct fm_weights *w, const struct fm_binding *b)
+{
+    if (!(b->flags & FM_BIND_SPLIT_WHOLE)) return false;
+    return (b->layer < cfg->L ? w->layers[b->layer].mla : w->mtp[b->layer - cfg->L].layer.mla).wv_b.data != NULL;
+}
+
 /* Bytes of a binding's matrix if it is packed, else 0.  An embedding that is not the head, too, is only looked up in. */
 static size_t bytes_of(const struct fm_config *cfg, const struct fm_weights *w, const struct fm_binding *b)
 {
     const struct fm_mat *m = b->mat;
     if (!m->data || b->flags & FM_BIND_VECTOR || m->scale.at || (m == &w->embed && !cfg->tied)) return 0;
+    if (is_derived(cfg, w, b)) return 0;
     const int rows = fm_cpu_pack_rows(m->fmt, m->cols);
     if (!rows || m->rows % rows) return 0;
     if (b->flags & (FM_BIND_SPLIT_WHOLE | FM_BIND_SPLIT_PART) && !heads_fit(&cfg->mla, rows)) return 0;

@@ -137,13 +137,16 @@ static enum fm_status thread_bytes(int threads, uint64_t *bytes, struct fm_error
     return FM_OK;
 }
 
-/* What loading copies of a model of which there is only a config: its vectors, each at a multiple of 64 bytes. */
+/* What loading derives for a model of which there is only a config: copies of its vectors, each at a multiple of 64 bytes;
+ * kv_b once more as a whole. */
 static uint64_t planned_derived(const struct fm_inventory *inv)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < inv->n; i++)
         if (inv->rows[i].flags & FM_BIND_VECTOR)
             bytes += ((uint64_t)inv->rows[i].cols * sizeof(float) + 63) & ~(uint64_t)63;
+        else if (inv->rows[i].flags & FM_BIND_SPLIT_PART && inv->stored[i].there)
+            bytes += inv->stored[i].bytes;
     return bytes;
 }
 
