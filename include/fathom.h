@@ -293,6 +293,10 @@ struct fm_chat_parser;
 enum fm_status fm_chat_parser_new(const char *format, bool thinking,
                                   void (*out)(void *arg, bool reasoning, const char *text, size_t n), void *arg,
                                   struct fm_chat_parser **parser, struct fm_error *err) FM_MUST_USE;
+/* Calls as they come, to out's arg: call i's name once, then its arguments, JSON as it was said, in pieces.  What was told stays
+ * a call, as far as it came.  Before the first push. */
+void fm_chat_parser_tell_calls(struct fm_chat_parser *c, void (*call)(void *arg, size_t i, const char *name,
+                                                                      size_t n_name, const char *arguments, size_t n));
 void fm_chat_parser_push(struct fm_chat_parser *c, const char *text, size_t n);
 /* What comes next is still reasoning, or the mark that ends it. */
 bool fm_chat_parser_reasons(const struct fm_chat_parser *c);

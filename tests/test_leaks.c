@@ -8,6 +8,7 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "base/pyjson.h"
 #include "base/rng.h"
 #include "base/str.h"
 #include "fathom.h"
@@ -63,7 +64,8 @@ static const struct form forms[] = {
 };
 
 struct heard {
-    struct fm_buf said[2];
+    struct fm_buf said[2], args[4];
+    size_t calls;
     const struct fm_buf *meant[2];
 };
 
@@ -75,6 +77,22 @@ static void hear(void *arg, bool reasoning, const char *text, size_t n)
     const struct fm_buf *so_far = &h->said[reasoning];
     if (so_far->len > all->len || memcmp(so_far->data, all->data, so_far->len) != 0)
         fail_msg("%s: said '%s', meant '%s'", reasoning ? "reasoning" : "content", so_far->data, all->data);
+}
+
+/* A name, once, and then its arguments. */
+static void hear_call(void *arg, size_t i, const char *name, size_t n_name, const char *args, size_t n)
+{
+    struct heard *h = arg;
+    if (name) {
+        assert_int_equal(i, h->calls);
+        h->calls++;
+        assert_int_equal(n_name, 2);
+        assert_int_equal(name[1], '0' + (int)i);
+        fm_buf_add(&h->args[i], "", 0);
+        return;
+    }
+    assert_int_equal(i + 1, h->calls);
+    fm_buf_add(&h->args[i], args, n);
 }
 
 /* One answer, and what it means. */
@@ -115,6 +133,7 @@ static void test_splits(void **state)
         make(f, &text, &why, &content, &calls);
         struct heard h = {.meant = {&content, &why}};
         assert_int_equal(fm_chat_parser_new(f->format, f->thinks, hear, &h, &p, &err), FM_OK);
+        if (i / 7 % 4) fm_chat_parser_tell_calls(p, hear_call);
         const int longest = 1 + below(12);
         for (size_t at = 0; at < text.len;) {
             size_t n = (size_t)(1 + below(longest));
@@ -130,6 +149,16 @@ static void test_splits(void **state)
             fail_msg("%s: %s: %s: of %s", f->format, warning ? warning : "cut short", message, text.data);
         for (const char *s = message; (s = strstr(s, "\"type\": \"function\"")); s++) found++;
         if (found != calls) fail_msg("%s: %d calls, not %d: %s", f->format, found, calls, text.data);
+        for (size_t k = 0; k < h.calls; k++) { /* what was told is what the message says */
+            char *as_text = NULL;
+            struct fm_buf quoted = {0};
+            fm_py_write_text(&quoted, h.args[k].data, h.args[k].len);
+            as_text = strstr(message, quoted.data);
+            if (!as_text) fail_msg("%s: told %s, said %s", f->format, quoted.data, message);
+            fm_buf_release(&quoted);
+            fm_buf_release(&h.args[k]);
+        }
+        if (i / 7 % 4 && h.calls != (size_t)calls) fail_msg("%s: %zu calls told of %d", f->format, h.calls, calls);
         fm_text_free(message);
         fm_chat_parser_free(p);
         fm_buf_release(&h.said[0]);

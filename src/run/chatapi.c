@@ -103,6 +103,12 @@ enum fm_status fm_chat_parser_new(const char *format, bool thinking,
     return FM_OK;
 }
 
+void fm_chat_parser_tell_calls(struct fm_chat_parser *c, void (*call)(void *arg, size_t i, const char *name,
+                                                                      size_t n_name, const char *arguments, size_t n))
+{
+    c->p.on_call = call;
+}
+
 void fm_chat_parser_push(struct fm_chat_parser *c, const char *text, size_t n) { fm_parser_push(&c->p, text, n); }
 
 bool fm_chat_parser_reasons(const struct fm_chat_parser *c) { return fm_parser_reasons(&c->p); }

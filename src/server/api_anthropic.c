@@ -83,10 +83,9 @@ static void head(struct fm_reply *p)
     fm_put_str(&p->out, p->ask.model ? p->ask.model : p->s->name);
 }
 
-static void tool_head(struct fm_reply *p, const struct fm_py *call, int i)
+static void tool_head(struct fm_reply *p, struct fm_span name, int i)
 {
     char id[80];
-    const struct fm_span name = fm_reply_call_part(call, "name");
     fm_reply_call_id(p, i, id, sizeof id);
     fm_buf_printf(&p->out, "{\"type\":\"tool_use\",\"id\":\"toolu_%s\",\"name\":", id);
     fm_put_text(&p->out, name.s, name.n);
@@ -157,31 +156,32 @@ static void piece(struct fm_reply *p, bool reasoning, const char *text, size_t n
     event_end(p);
 }
 
-static void tool(struct fm_reply *p, const struct fm_py *call, int i)
+static void tool(struct fm_reply *p, int i, const char *name, size_t n_name, const char *args, size_t n)
 {
-    const struct fm_span args = fm_reply_call_part(call, "arguments");
-    const int at = next_block(p);
-    event(p, "content_block_start");
-    fm_buf_printf(&p->out, ",\"index\":%d,\"content_block\":", at);
-    tool_head(p, call, i);
-    fm_buf_str(&p->out, "{}}");
-    event_end(p);
+    if (name) {
+        close_block(p);
+        const int at = next_block(p);
+        event(p, "content_block_start");
+        fm_buf_printf(&p->out, ",\"index\":%d,\"content_block\":", at);
+        tool_head(p, (struct fm_span){name, n_name}, i);
+        fm_buf_str(&p->out, "{}}");
+        event_end(p);
+        p->state = 2 * at + TEXT + 1;
+        p->opened = true;
+        return;
+    }
     event(p, "content_block_delta");
-    fm_buf_printf(&p->out, ",\"index\":%d,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":", at);
-    fm_put_text(&p->out, args.s, args.n);
+    fm_buf_printf(&p->out,
+                  ",\"index\":%d,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":", (p->state - 1) / 2);
+    fm_put_text(&p->out, args, n);
     fm_buf_char(&p->out, '}');
     event_end(p);
-    p->state = 2 * at + TEXT + 1;
-    p->opened = true;
-    close_block(p);
 }
 
 static void end(struct fm_reply *p)
 {
-    int i = 0;
-    if (!p->state && !p->calls) open_block(p, TEXT); /* an empty answer has a block, too */
+    if (!p->state) open_block(p, TEXT); /* an empty answer has a block, too */
     close_block(p);
-    for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next) tool(p, c, i++);
     event(p, "message_delta");
     fm_buf_str(&p->out, ",\"delta\":{");
     stop_members(p);
@@ -215,7 +215,7 @@ static void whole(struct fm_reply *p)
     for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, first = false) {
         const struct fm_span args = fm_reply_call_part(c, "arguments");
         if (!first) fm_buf_char(b, ',');
-        tool_head(p, c, i++);
+        tool_head(p, fm_reply_call_part(c, "name"), i++);
         fm_buf_add(b, args.s, args.n); /* an object: the parser checked it */
         fm_buf_char(b, '}');
     }
@@ -230,6 +230,7 @@ static const struct fm_dialect messages = {.type = "text/event-stream; charset=u
                                            .ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
                                            .begin = begin,
                                            .piece = piece,
+                                           .call = tool,
                                            .end = end,
                                            .whole = whole,
                                            .fault = fm_anthropic_fault,

@@ -198,32 +198,30 @@ static void chat_piece(struct fm_reply *p, bool reasoning, const char *text, siz
     chunk_end(p, NULL);
 }
 
-static void call_head(struct fm_reply *p, const struct fm_py *call, int i)
+static void call_head(struct fm_reply *p, struct fm_span name, int i)
 {
     char id[80];
-    const struct fm_span name = fm_reply_call_part(call, "name");
     fm_reply_call_id(p, i, id, sizeof id);
     fm_buf_printf(&p->out, "{\"index\":%d,\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i, id);
     fm_put_text(&p->out, name.s, name.n);
     fm_buf_str(&p->out, ",\"arguments\":");
 }
 
+static void chat_call(struct fm_reply *p, int i, const char *name, size_t n_name, const char *args, size_t n)
+{
+    chunk_begin(p);
+    fm_buf_str(&p->out, "\"tool_calls\":[");
+    if (name)
+        call_head(p, (struct fm_span){name, n_name}, i);
+    else
+        fm_buf_printf(&p->out, "{\"index\":%d,\"function\":{\"arguments\":", i);
+    fm_put_text(&p->out, name ? "" : args, name ? 0 : n);
+    fm_buf_str(&p->out, "}}]");
+    chunk_end(p, NULL);
+}
+
 static void chat_end(struct fm_reply *p)
 {
-    int i = 0;
-    for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, i++) {
-        const struct fm_span args = fm_reply_call_part(c, "arguments");
-        chunk_begin(p);
-        fm_buf_str(&p->out, "\"tool_calls\":[");
-        call_head(p, c, i);
-        fm_buf_str(&p->out, "\"\"}}]");
-        chunk_end(p, NULL);
-        chunk_begin(p);
-        fm_buf_printf(&p->out, "\"tool_calls\":[{\"index\":%d,\"function\":{\"arguments\":", i);
-        fm_put_text(&p->out, args.s, args.n);
-        fm_buf_str(&p->out, "}}]");
-        chunk_end(p, NULL);
-    }
     chunk_begin(p);
     chat_text(p, false, "", 0);
     chunk_end(p, fm_reply_finish(p));
@@ -246,7 +244,7 @@ static void chat_choice(struct fm_reply *p)
     for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, i++) {
         const struct fm_span args = fm_reply_call_part(c, "arguments");
         if (i) fm_buf_char(b, ',');
-        call_head(p, c, i);
+        call_head(p, fm_reply_call_part(c, "name"), i);
         fm_put_text(b, args.s, args.n);
         fm_buf_str(b, "}}");
     }
@@ -267,6 +265,7 @@ static const struct fm_dialect chat = {.type = "text/event-stream; charset=utf-8
                                        .ping = ": keep-alive\n\n",
                                        .begin = chat_begin,
                                        .piece = chat_piece,
+                                       .call = chat_call,
                                        .end = chat_end,
                                        .whole = chat_whole,
                                        .fault = fm_openai_fault,

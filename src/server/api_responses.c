@@ -14,7 +14,7 @@
 #include "server/cost.h"
 #include "server/reply.h"
 
-enum { NO_ITEM, REASONING, MESSAGE }; /* fm_reply.state: the open item's kind */
+enum { NO_ITEM, REASONING, MESSAGE, CALL }; /* fm_reply.state: the open item's kind */
 
 /* ---- the response object ---- */
 
@@ -177,12 +177,55 @@ static void open_item(struct fm_reply *p, int kind, size_t at)
     event_end(p);
 }
 
+static void put_call(struct fm_reply *p, struct fm_buf *b, int i, const char *status, struct fm_span name,
+                     struct fm_span args)
+{
+    char id[64], call_id[80];
+    item_id(p, "fc", id);
+    fm_reply_call_id(p, i, call_id, sizeof call_id);
+    fm_buf_printf(b, "{\"id\":\"%s\",\"type\":\"function_call\",\"status\":\"%s\",\"call_id\":\"%s\",\"name\":", id,
+                  status, call_id);
+    fm_put_text(b, name.s, name.n);
+    fm_buf_str(b, ",\"arguments\":");
+    fm_put_text(b, args.s, args.n);
+    fm_buf_char(b, '}');
+}
+
+static void arguments_event(struct fm_reply *p, const char *name)
+{
+    char id[64];
+    item_id(p, "fc", id);
+    event(p, name);
+    fm_buf_printf(&p->out, ",\"item_id\":\"%s\",\"output_index\":%d", id, p->n_items);
+}
+
+/* The streamed call that is open. */
+static void close_call(struct fm_reply *p, const char *status)
+{
+    const struct fm_span name = {p->call_name.data, p->call_name.len}, args = {p->call_args.data, p->call_args.len};
+    struct fm_buf item = {0};
+    p->out.failed |= p->call_name.failed || p->call_args.failed;
+    arguments_event(p, "response.function_call_arguments.done");
+    fm_buf_str(&p->out, ",\"name\":");
+    fm_put_text(&p->out, name.s, name.n);
+    fm_buf_str(&p->out, ",\"arguments\":");
+    fm_put_text(&p->out, args.s, args.n);
+    event_end(p);
+    put_call(p, &item, p->call, status, name, args);
+    item_done(p, &item);
+    p->state = NO_ITEM;
+}
+
 static void close_item(struct fm_reply *p, const char *status)
 {
     const int kind = p->state;
     const struct fm_buf *all = kind == REASONING ? &p->reasoning : &p->content;
     struct fm_buf item = {0};
     if (kind == NO_ITEM) return;
+    if (kind == CALL) {
+        close_call(p, status);
+        return;
+    }
     const char *text = all->data ? all->data + p->item_at : "";
     const size_t n = all->len - p->item_at;
     if (p->ask.stream) {
@@ -213,44 +256,26 @@ static void piece(struct fm_reply *p, bool reasoning, const char *text, size_t n
     event_end(p);
 }
 
-static void put_call(struct fm_reply *p, struct fm_buf *b, const struct fm_py *call, int i, bool done)
+static void call(struct fm_reply *p, int i, const char *name, size_t n_name, const char *args, size_t n)
 {
-    char id[64], call_id[80];
-    const struct fm_span name = fm_reply_call_part(call, "name"), args = fm_reply_call_part(call, "arguments");
-    item_id(p, "fc", id);
-    fm_reply_call_id(p, i, call_id, sizeof call_id);
-    fm_buf_printf(b, "{\"id\":\"%s\",\"type\":\"function_call\",\"status\":\"%s\",\"call_id\":\"%s\",\"name\":", id,
-                  done ? "completed" : "in_progress", call_id);
-    fm_put_text(b, name.s, name.n);
-    fm_buf_str(b, ",\"arguments\":");
-    fm_put_text(b, args.s, done ? args.n : 0);
-    fm_buf_char(b, '}');
-}
-
-static void arguments_event(struct fm_reply *p, const char *name)
-{
-    char id[64];
-    item_id(p, "fc", id);
-    event(p, name);
-    fm_buf_printf(&p->out, ",\"item_id\":\"%s\",\"output_index\":%d", id, p->n_items);
-}
-
-static void put_call_events(struct fm_reply *p, const struct fm_py *call, int i)
-{
-    const struct fm_span name = fm_reply_call_part(call, "name"), args = fm_reply_call_part(call, "arguments");
-    event(p, "response.output_item.added");
-    fm_buf_printf(&p->out, ",\"output_index\":%d,\"item\":", p->n_items);
-    put_call(p, &p->out, call, i, false);
-    event_end(p);
+    if (name) {
+        close_item(p, "completed");
+        p->state = CALL;
+        p->call = i;
+        fm_buf_clear(&p->call_name);
+        fm_buf_clear(&p->call_args);
+        fm_buf_add(&p->call_name, name, n_name);
+        fm_buf_add(&p->call_args, "", 0);
+        event(p, "response.output_item.added");
+        fm_buf_printf(&p->out, ",\"output_index\":%d,\"item\":", p->n_items);
+        put_call(p, &p->out, i, "in_progress", (struct fm_span){name, n_name}, (struct fm_span){"", 0});
+        event_end(p);
+        return;
+    }
+    fm_buf_add(&p->call_args, args, n);
     arguments_event(p, "response.function_call_arguments.delta");
     fm_buf_str(&p->out, ",\"delta\":");
-    fm_put_text(&p->out, args.s, args.n);
-    event_end(p);
-    arguments_event(p, "response.function_call_arguments.done");
-    fm_buf_str(&p->out, ",\"name\":");
-    fm_put_text(&p->out, name.s, name.n);
-    fm_buf_str(&p->out, ",\"arguments\":");
-    fm_put_text(&p->out, args.s, args.n);
+    fm_put_text(&p->out, args, n);
     event_end(p);
 }
 
@@ -260,10 +285,9 @@ static void finish_items(struct fm_reply *p)
     int i = 0;
     if (p->state == NO_ITEM && !p->n_items && !p->calls) open_item(p, MESSAGE, p->content.len);
     close_item(p, p->result.end == FM_END_STOP ? "completed" : "incomplete");
-    for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next, i++) {
+    for (const struct fm_py *c = p->calls && !p->ask.stream ? p->calls->first : NULL; c; c = c->next, i++) {
         struct fm_buf item = {0};
-        if (p->ask.stream) put_call_events(p, c, i);
-        put_call(p, &item, c, i, true);
+        put_call(p, &item, i, "completed", fm_reply_call_part(c, "name"), fm_reply_call_part(c, "arguments"));
         item_done(p, &item);
     }
 }
@@ -310,6 +334,7 @@ static const struct fm_dialect responses = {.type = "text/event-stream; charset=
                                             .ping = ": keep-alive\n\n",
                                             .begin = begin,
                                             .piece = piece,
+                                            .call = call,
                                             .end = end,
                                             .whole = whole,
                                             .fault = fm_openai_fault,

@@ -20,6 +20,8 @@ static void answer_free(struct fm_answer *a)
         fm_buf_release(&p->reasoning);
         fm_buf_release(&p->content);
         fm_buf_release(&p->items);
+        fm_buf_release(&p->call_name);
+        fm_buf_release(&p->call_args);
         fm_free(p->tokens);
     }
     fm_ask_release(&a->ask);
@@ -71,6 +73,13 @@ static void piece(void *arg, bool reasoning, const char *text, size_t n)
     if (!reasoning) p->chars += count_chars(text, n);
     if (!p->ask.stream || !n || p->answer->faulted) return;
     p->dialect->piece(p, reasoning, text, n);
+    fm_reply_flush(p);
+}
+
+static void call(void *arg, size_t i, const char *name, size_t n_name, const char *args, size_t n)
+{
+    struct fm_reply *p = arg;
+    p->dialect->call(p, (int)i, name, n_name, args, n);
     fm_reply_flush(p);
 }
 
@@ -424,7 +433,10 @@ void fm_reply_start(struct fm_server *s, struct fm_web_request *r, const struct 
         p->start = in_thought                     ? FM_START_IN_THOUGHT
                    : s->thinks && p->ask.thinking ? FM_START_MAY_THINK
                                                   : FM_START_ANSWER;
-        if (!fm_chat_parser_new(s->format, in_thought, piece, p, &p->parser, &err)) continue;
+        if (!fm_chat_parser_new(s->format, in_thought, piece, p, &p->parser, &err)) {
+            if (d->call && p->ask.stream) fm_chat_parser_tell_calls(p->parser, call);
+            continue;
+        }
         (void)fm_fault_of(&fault, &err);
         refuse(a, &fault, false);
         return;

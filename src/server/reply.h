@@ -17,6 +17,8 @@ struct fm_dialect {
     const char *type, *ping; /* of a stream: content type, what is sent in silent times                        */
     void (*begin)(struct fm_reply *p);                                             /* streamed: first events  */
     void (*piece)(struct fm_reply *p, bool reasoning, const char *text, size_t n); /* streamed                */
+    /* Streamed: call i's name, then, with name NULL, its arguments in pieces; NULL: end writes the calls. */
+    void (*call)(struct fm_reply *p, int i, const char *name, size_t n_name, const char *args, size_t n);
     void (*end)(struct fm_reply *p);   /* streamed: the rest, tool calls included                              */
     void (*whole)(struct fm_reply *p); /* the answer in one piece, into out; p: the first choice that goes out */
     void (*fault)(struct fm_web_request *r, const struct fm_fault *f);
@@ -45,14 +47,16 @@ struct fm_reply {
     int n_made, n_reasoning;       /* tokens of the answer so far; of its reasoning, without the mark behind it */
     char id[48];
     long long created;
-    enum fm_constraint_start start;   /* where a constraint begins */
-    int state;                        /* the dialect's own … */
-    bool opened;                      /* … of Messages: a block is open; */
-    int n_events, n_items;            /* … of Responses: events and output items so far, */
-    size_t item_at;                   /* where the open item's text begins, */
-    struct fm_buf items;              /* and the finished ones */
-    struct fm_buf out;                /* events being built; reused */
-    struct fm_buf reasoning, content; /* all of them */
+    enum fm_constraint_start start;     /* where a constraint begins */
+    int state;                          /* the dialect's own … */
+    bool opened;                        /* … of Messages: a block is open; */
+    int n_events, n_items;              /* … of Responses: events and output items so far, */
+    size_t item_at;                     /* where the open item's text begins, */
+    struct fm_buf items;                /* and the finished ones; */
+    struct fm_buf call_name, call_args; /* the open call, */
+    int call;                           /* and which it is */
+    struct fm_buf out;                  /* events being built; reused */
+    struct fm_buf reasoning, content;   /* all of them */
     struct fm_said_token *tokens;
     int n_tokens, cap_tokens, n_sent; /* n_sent: those whose probabilities have been streamed */
     size_t chars, prompt_chars;       /* of the content, and of the tokens of the echoed prompt so far */

@@ -51,7 +51,7 @@ static char *copy(struct fm_span s)
     return p;
 }
 
-static bool add_call(struct fm_parser *p, struct fm_span name, struct fm_span arguments)
+bool fm_calls_add(struct fm_parser *p, struct fm_span name, struct fm_span arguments)
 {
     if (p->n_calls == p->cap_calls) {
         size_t cap = p->cap_calls ? 2 * p->cap_calls : 4;
@@ -151,7 +151,7 @@ static bool dsml_invoke(struct fm_parser *p, struct cursor *c)
     }
     fm_buf_char(&args, '}');
     p->failed |= args.failed;
-    ok = !args.failed && add_call(p, name, (struct fm_span){args.data, args.len});
+    ok = !args.failed && fm_calls_add(p, name, (struct fm_span){args.data, args.len});
 out:
     fm_buf_release(&args);
     fm_free(keys);
@@ -209,7 +209,7 @@ static bool parse_fenced(struct fm_parser *p, struct cursor *c)
         if (args.n && args.s[args.n - 1] == '\n') args.n--; /* some write one more newline */
         if (!ends_with(args, "\n```")) return false;
         args.n -= 4;
-        if (!is_object(p, args) || !add_call(p, name, args)) return false;
+        if (!is_object(p, args) || !fm_calls_add(p, name, args)) return false;
         lit(c, "\n");
     }
     return lit(c, CALLS_END);
@@ -220,7 +220,7 @@ static bool parse_bare(struct fm_parser *p, struct cursor *c)
     struct fm_span name, args;
     if (!lit(c, CALLS)) return false;
     while (lit(c, CALL))
-        if (!until(c, SEP, &name) || !until(c, CALL_END, &args) || !is_object(p, args) || !add_call(p, name, args))
+        if (!until(c, SEP, &name) || !until(c, CALL_END, &args) || !is_object(p, args) || !fm_calls_add(p, name, args))
             return false;
     return lit(c, CALLS_END);
 }
@@ -242,7 +242,7 @@ static bool add_json(struct fm_parser *p, struct fm_span s)
     else
         ok = false;
     p->failed |= st == FM_ERR_MEMORY || args.failed;
-    ok = ok && !p->failed && add_call(p, name->text, (struct fm_span){args.data, args.len});
+    ok = ok && !p->failed && fm_calls_add(p, name->text, (struct fm_span){args.data, args.len});
     fm_buf_release(&args);
     fm_py_release(&doc);
     return ok;
@@ -293,7 +293,7 @@ static bool python_call(struct fm_parser *p, struct cursor *c)
     }
     fm_buf_char(&args, '}');
     p->failed |= args.failed;
-    ok = ok && !p->failed && add_call(p, name, (struct fm_span){args.data, args.len});
+    ok = ok && !p->failed && fm_calls_add(p, name, (struct fm_span){args.data, args.len});
     fm_buf_release(&args);
     return ok;
 }

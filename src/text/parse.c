@@ -32,6 +32,7 @@ bool fm_parser_reasons(const struct fm_parser *p) { return p->state == THINK || 
 void fm_parser_release(struct fm_parser *p)
 {
     fm_calls_drop(p, 0);
+    fm_calls_told_release(p);
     fm_free(p->calls);
     fm_buf_release(&p->held);
     fm_buf_release(&p->reasoning);
@@ -212,6 +213,7 @@ void fm_parser_push(struct fm_parser *p, const char *s, size_t n)
     if (n) fm_buf_add(&p->held, s, n);
     p->failed |= p->held.failed;
     if (!p->failed) step(p);
+    if (!p->failed && p->state == BLOCK) fm_calls_tell(p);
 }
 
 /* ---- the end ---- */
@@ -226,11 +228,64 @@ static bool looks_like_call(const struct fm_parser *p)
     return end - s >= 6 && !memcmp(s, "\"name\"", 6);
 }
 
+/* Calls of a block that ended well, as they were told; those that were not are told now.  false: they are others. */
+static bool settle(struct fm_parser *p)
+{
+    if (p->n_told > p->n_calls) return false;
+    for (size_t i = 0; i < p->n_told; i++)
+        if (p->told[i].name.len != p->calls[i].n_name ||
+            memcmp(p->told[i].name.data, p->calls[i].name, p->calls[i].n_name))
+            return false;
+    for (size_t i = p->n_told; p->on_call && i < p->n_calls; i++) {
+        p->on_call(p->arg, i, p->calls[i].name, p->calls[i].n_name, NULL, 0);
+        p->on_call(p->arg, i, NULL, 0, p->calls[i].arguments, p->calls[i].n_arguments);
+    }
+    return true;
+}
+
+/* What was told is what stays. */
+static void keep_told(struct fm_parser *p)
+{
+    const size_t more = p->n_calls > p->n_told ? p->n_calls - p->n_told : 0;
+    struct fm_said_call *rest = more ? fm_calloc(more, sizeof *rest) : NULL;
+    p->failed |= more && !rest;
+    for (size_t i = 0; rest && i < more; i++) rest[i] = p->calls[p->n_told + i];
+    if (rest) p->n_calls = p->n_told;
+    fm_calls_drop(p, 0);
+    for (size_t i = 0; i < p->n_told && !p->failed; i++)
+        (void)fm_calls_add(p, (struct fm_span){p->told[i].name.data, p->told[i].name.len},
+                           (struct fm_span){p->told[i].arguments.data, p->told[i].arguments.len});
+    for (size_t i = 0; rest && i < more; i++) {
+        if (!p->failed)
+            (void)fm_calls_add(p, (struct fm_span){rest[i].name, rest[i].n_name},
+                               (struct fm_span){rest[i].arguments, rest[i].n_arguments});
+        fm_free(rest[i].name);
+        fm_free(rest[i].arguments);
+    }
+    fm_free(rest);
+}
+
 /* The whole block is here: its calls, or else it is content up to the end token. */
 static void end_block(struct fm_parser *p)
 {
     size_t used = 0, n = p->held.len;
+    if (p->state == BLOCK) fm_calls_tell(p);
     bool good = p->state == BLOCK && fm_calls_parse(p, p->held.data, n, &used);
+    if (good && p->n_told)
+        good = settle(p);
+    else if (good && p->on_call)
+        (void)settle(p);
+    if (p->n_told) {
+        if (!good) {
+            fm_calls_drop(p, 0);
+            p->warning = "a tool block ended before it was complete";
+        }
+        keep_told(p);
+        if (!good) {
+            finish(p, n);
+            return;
+        }
+    }
     for (int i = 0; good && used < n && i < 3; i++) {
         const char *e = p->rules->ends[i];
         if (e && n - used >= strlen(e) && !memcmp(p->held.data + used, e, strlen(e))) {

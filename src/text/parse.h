@@ -5,7 +5,7 @@
  *   reasoning     content        calls, handed out at the end
  *
  * The result does not depend on how the text was cut into pieces: what may be the beginning of a mark is held back, and
- * from the first mark of a tool block on everything waits for the end. */
+ * from the first mark of a tool block on everything waits for the end, but for those who want calls as they come. */
 #ifndef FM_TEXT_PARSE_H
 #define FM_TEXT_PARSE_H
 
@@ -35,6 +35,11 @@ struct fm_said_call {
     size_t n_name, n_arguments;
 };
 
+/* A call that was told while it came. */
+struct fm_told_call {
+    struct fm_buf name, arguments;
+};
+
 struct fm_parser {
     const struct fm_parse_rules *rules;
     int state;
@@ -46,6 +51,13 @@ struct fm_parser {
     const char *warning;                                             /* NULL, or what was wrong with the text    */
     void (*out)(void *arg, bool reasoning, const char *s, size_t n); /* NULL, or called with what has become sure */
     void *arg;
+    /* NULL, or called for call i of the block: with its name once, then with its arguments in pieces.  A call that was told
+     * stays one, as far as it came, even if its block turns out to be malformed. */
+    void (*on_call)(void *arg, size_t i, const char *name, size_t n_name, const char *arguments, size_t n);
+    struct fm_told_call *told;
+    size_t n_told, cap_told, told_at; /* told_at: bytes of held that are dealt with */
+    int step, depth;                  /* of calls_stream.c                          */
+    bool in_string, escaped;
 };
 
 /* thinking: the prompt ended inside an opened think block. */
@@ -63,5 +75,10 @@ void fm_parser_write(const struct fm_parser *p, struct fm_buf *out);
 /* calls.c: the calls of a block that begins at s; true and *used when it is well formed.  On false nothing is kept. */
 bool fm_calls_parse(struct fm_parser *p, const char *s, size_t n, size_t *used);
 void fm_calls_drop(struct fm_parser *p, size_t keep);
+bool fm_calls_add(struct fm_parser *p, struct fm_span name, struct fm_span arguments);
+
+/* calls_stream.c: of the block in held, tell what has become sure since the last time. */
+void fm_calls_tell(struct fm_parser *p);
+void fm_calls_told_release(struct fm_parser *p);
 
 #endif

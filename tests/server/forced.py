@@ -34,6 +34,7 @@ def chat():
     _, data = events("/v1/chat/completions", {**CHAT, "seed": 7, "tool_choice": named})
     deltas = [c for x in data[:-1] for c in json.loads(x)["choices"][0]["delta"].get("tool_calls", [])]
     fits(deltas[0]["function"]["name"], "".join(d["function"]["arguments"] for d in deltas), "chat, streamed")
+    check(len(deltas) > 4 and sum(bool(d.get("id")) for d in deltas) == 1, f"arguments come in pieces: {deltas}")
     auto = post("/v1/chat/completions", {**CHAT, "seed": 3, "max_tokens": 40})["choices"][0]
     check(auto["finish_reason"] in ("stop", "length", "tool_calls"), f"auto: {auto}")
     for wrong, param, says in [
@@ -52,6 +53,12 @@ def others():
     calls = [x for x in post("/v1/responses", body)["output"] if x["type"] == "function_call"]
     check(len(calls) == 1, f"responses: {calls}")
     fits(calls[0]["name"], calls[0]["arguments"], "responses")
+    names, data = events("/v1/responses", {**body, "seed": 4})
+    said = [json.loads(x) for x in data]
+    pieces = [x["delta"] for x in said if x["type"] == "response.function_call_arguments.delta"]
+    done = [x for x in said if x["type"] == "response.function_call_arguments.done"]
+    check(len(pieces) > 3 and len(done) == 1 and "".join(pieces) == done[0]["arguments"], f"responses, streamed: {pieces} {done}")
+    fits("weather", done[0]["arguments"], "responses, streamed")
     tools = [{"name": f["name"], "input_schema": f["parameters"], "strict": f.get("strict", False)} for f in FUNCTIONS]
     body = {"messages": ASK, "max_tokens": 400, "tools": tools, "seed": 2}
     for choice in ({"type": "tool", "name": "weather"}, {"type": "any"}):
@@ -62,6 +69,10 @@ def others():
         for block in got["content"]:
             if block["type"] == "tool_use":
                 fits(block["name"], block["input"], "messages", choice.get("name"))
+    _, data = events("/v1/messages", {**body, "seed": 6, "tool_choice": {"type": "tool", "name": "weather"}})
+    pieces = [x["delta"]["partial_json"] for x in map(json.loads, data) if x.get("delta", {}).get("type") == "input_json_delta"]
+    check(len(pieces) > 3, f"messages, streamed: {pieces}")
+    fits("weather", "".join(pieces), "messages, streamed")
     check("other" in post("/v1/messages", {**body, "tool_choice": {"type": "tool", "name": "other"}}, 400)["error"]["message"], "messages: other")
 
 
