@@ -28,12 +28,16 @@ endif
 # instruction set flags by file name suffix: only kernel/ may use them
 ISA_avx2 := -mavx2 -mfma -mf16c
 ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512vnni
-isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))
+ISA_dotprod := -march=armv8.2-a+dotprod
+isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))$(if $(filter %_dotprod.c,$1),$(ISA_dotprod))
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/quant/*.c src/kernel/*.c src/kernel/scalar/*.c src/file/*.c \
              src/op/*.c src/op/ref/*.c src/op/cpu/*.c src/nn/*.c src/model/*.c src/text/*.c src/run/*.c src/train/*.c src/server/*.c))
 ifneq ($(filter x86_64 i686,$(shell $(CC) -dumpmachine | cut -d- -f1)),)
 LIB_SRC += $(sort $(wildcard src/kernel/x86/*.c))
+endif
+ifneq ($(filter aarch64,$(shell $(CC) -dumpmachine | cut -d- -f1)),)
+LIB_SRC += $(sort $(wildcard src/kernel/arm/*.c))
 endif
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
 HUB_NET := $(addprefix src/hub/,check_blob.c fetch.c hash.c http.c partial.c pull.c)
@@ -178,7 +182,7 @@ ARM_OBJ := $(ARM_SRC:%.c=$(BUILD)/arm/%.o)
 
 $(BUILD)/arm/%.o: %.c
 	@mkdir -p $(@D)
-	$(ARM_CC) $(filter-out $(PKGCF),$(FM_CF)) $(CFLAGS) -DFM_VERSION='"$(VERSION)"' -c $< -o $@
+	$(ARM_CC) $(filter-out $(PKGCF),$(FM_CF)) $(CFLAGS) $(call isa_flags,$<) -DFM_VERSION='"$(VERSION)"' -c $< -o $@
 
 $(BUILD)/arm/check_kernel: tests/check_kernel.c $(ARM_OBJ)
 	@mkdir -p $(@D)

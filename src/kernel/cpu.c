@@ -1,4 +1,5 @@
-/* Detection by CPUID and XGETBV.  Source: Intel SDM volume 1, §14.3 (AVX), §14.7.1 (AVX2); volume 2, CPUID. */
+/* Detection by CPUID and XGETBV.  Source: Intel SDM volume 1, §14.3 (AVX), §14.7.1 (AVX2); volume 2, CPUID.  On aarch64 by
+ * what the kernel tells each program: Linux, Documentation/arch/arm64/elf_hwcaps.rst. */
 #include "kernel/cpu.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -42,4 +43,14 @@ bool fm_cpu_has_avx512_vnni(void)
 #else
 bool fm_cpu_has_avx2(void) { return false; }
 bool fm_cpu_has_avx512_vnni(void) { return false; }
+#endif
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+enum { HWCAP_DOT_PRODUCTS = 1 << 20 };
+
+bool fm_cpu_has_dotprod(void) { return getauxval(AT_HWCAP) & HWCAP_DOT_PRODUCTS; }
+#else
+bool fm_cpu_has_dotprod(void) { return false; }
 #endif

@@ -9,4 +9,7 @@ bool fm_cpu_has_avx2(void);
 /* Besides, AVX-512 F, BW, VL and VNNI, and a system that saves the 512-bit registers. */
 bool fm_cpu_has_avx512_vnni(void);
 
+/* The dot products of int8 of ARMv8.2 (sdot).  false on other architectures. */
+bool fm_cpu_has_dotprod(void);
+
 #endif

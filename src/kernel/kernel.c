@@ -21,6 +21,9 @@ static struct tier {
 #if defined(__x86_64__) || defined(__i386__)
     {.name = "avx2", .runs_here = fm_cpu_has_avx2, .fill = fm_kernels_init_x86},
     {.name = "avx512", .runs_here = fm_cpu_has_avx512_vnni, .fill = fm_kernels_init_x86},
+#elif defined(__aarch64__)
+    {.name = "neon", .runs_here = always, .fill = fm_kernels_init_arm},
+    {.name = "dotprod", .runs_here = fm_cpu_has_dotprod, .fill = fm_kernels_init_arm},
 #endif
 };
 
@@ -31,6 +34,9 @@ const char *const fm_kernel_tiers[] = {
 #if defined(__x86_64__) || defined(__i386__)
     "avx2",
     "avx512",
+#elif defined(__aarch64__)
+    "neon",
+    "dotprod",
 #endif
 };
 const int fm_n_kernel_tiers = N_TIERS;

@@ -1,0 +1,17 @@
+/* The ladder: each tier is the one below with some slots replaced. */
+#include "kernel/arm/arm.h"
+
+void fm_kernels_init_arm(struct fm_kernels *k, const char *tier)
+{
+    fm_neon_fill_gemm(k);
+    fm_neon_fill_gemv(k);
+    fm_neon_fill_rows(k);
+    fm_neon_fill_reduce(k);
+    fm_neon_fill_act(k);
+    fm_neon_fill_norm(k);
+    fm_neon_fill_q8(k);
+    if (!strcmp(tier, "dotprod")) {
+        fm_dotprod_fill_packed(k);
+        fm_dotprod_fill_q8(k);
+    }
+}
