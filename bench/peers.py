@@ -6,7 +6,8 @@ usage: bench/peers.py [MODEL.gguf …] [--ik DIR[@COMMIT]] [--llama DIR[@COMMIT]
 
   --ik DIR     the folder that holds ik_llama.cpp's llama-bench and llama-sweep-bench; COMMIT is only noted
   --llama DIR  the folder that holds llama.cpp's llama-bench
-  --work LIST  of short (a prompt of 512, then single tokens), long (a prompt of 2048), deep (as short, behind 4096 tokens)
+  --work LIST  of short (a prompt of 512, then single tokens), decode (only these), long (a prompt of 2048), deep (as short, behind
+               4096 tokens)
   --csv FILE   one line a run is added; without models its medians are printed and nothing is run
 
 Each run is a process of its own, so a turn costs loading the model once for each program.  The first run of each touches the
@@ -37,8 +38,8 @@ def last_object(text):
 # ---- programs: (command, what to read from its standard output: {work: (rate, fraction)}) ----------------------------
 
 def fathom(o, model, threads, work):
-    ask = {"short": ["-p", PROMPT, "-n", TOKENS, "-d", 0], "long": ["-p", LONG, "-n", -1, "-d", 0],
-           "deep": ["-p", PROMPT, "-n", TOKENS, "-d", DEPTH]}[work]
+    ask = {"short": ["-p", PROMPT, "-n", TOKENS, "-d", 0], "decode": ["-p", -1, "-n", TOKENS, "-d", 0],
+           "long": ["-p", LONG, "-n", -1, "-d", 0], "deep": ["-p", PROMPT, "-n", TOKENS, "-d", DEPTH]}[work]
     ctx = LONG if work == "long" else PROMPT + ask[-1]
 
     def rates(out):
@@ -62,7 +63,7 @@ def bench_rates(out):
 
 
 def llama(o, model, threads, work):
-    ask = {"short": ["-p", PROMPT, "-n", TOKENS], "long": ["-p", LONG, "-n", 0],
+    ask = {"short": ["-p", PROMPT, "-n", TOKENS], "decode": ["-p", 0, "-n", TOKENS], "long": ["-p", LONG, "-n", 0],
            "deep": ["-p", PROMPT, "-n", TOKENS, "-d", DEPTH]}[work]
     command = [f"{folder(o.llama)}/llama-bench", "-m", model, "-t", threads, *ask, "-fa", 1, "-r", o.runs, "-o", "jsonl"]
     return command, bench_rates
@@ -73,7 +74,7 @@ def ik(o, model, threads, work):
     if work == "deep":
         return [f"{folder(o.ik)}/llama-sweep-bench", *common, "-rtr", "-c", DEPTH + PROMPT, "-ub", PROMPT, "-n", TOKENS,
                 "--sweep-stride", DEPTH // PROMPT, "--output-format", "jsonl"], sweep_rates
-    ask = ["-p", PROMPT, "-n", TOKENS] if work == "short" else ["-p", LONG, "-n", 0]
+    ask = {"short": ["-p", PROMPT, "-n", TOKENS], "decode": ["-p", 0, "-n", TOKENS], "long": ["-p", LONG, "-n", 0]}[work]
     return [f"{folder(o.ik)}/llama-bench", *common, "-fmoe", 1, "-rtr", 1, *ask, "-r", o.runs, "-o", "json"], \
         lambda out: bench_rates("\n".join(json.dumps(row) for row in json.loads(out)))
 
