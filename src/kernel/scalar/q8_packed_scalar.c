@@ -114,17 +114,11 @@ static int head_bytes(const struct layout *l)
     return n;
 }
 
-static void move_head(const struct layout *l, int rows, int row, unsigned char *packed, unsigned char *file, bool back)
+static void unpack_head(const struct layout *l, int rows, int row, unsigned char *file, const unsigned char *packed)
 {
-    for (int i = 0; i < 4 && l->head[i].bytes; i++) {
-        const struct field *h = &l->head[i];
+    for (const struct field *h = l->head; h < l->head + 4 && h->bytes; h++)
         for (int at = 0; at < h->bytes; at += h->unit, packed += rows * h->unit)
-            for (int b = 0; b < h->unit; b++)
-                if (back)
-                    file[h->at + at + b] = packed[row * h->unit + b];
-                else
-                    packed[row * h->unit + b] = file[h->at + at + b];
-    }
+            memcpy(file + h->at + at, packed + row * h->unit, (size_t)h->unit);
 }
 
 /* Block of row `row` out of the R blocks at packed. */
@@ -135,7 +129,7 @@ static void unpack_block(enum fm_fmt f, int rows, unsigned char *file, const uns
     const int run_bytes = ((int)fm_formats[f].block_bytes - head) / runs;
     unsigned char *p = (unsigned char *)(uintptr_t)packed; /* read only: the move goes back */
     memset(file, 0, fm_formats[f].block_bytes);
-    move_head(l, rows, row, p, file, true);
+    unpack_head(l, rows, row, file, packed);
     for (int r = 0; r < runs; r++) move_codes(l, rows, row, r, p + (head + r * run_bytes) * rows, file, true);
 }
 
@@ -147,10 +141,22 @@ void fm_q8_unpack_row(enum fm_fmt f, int rows, void *dst, const void *packed, in
                      (const unsigned char *)packed + b * bytes * (size_t)rows, row);
 }
 
+/* unit bytes of each row side by side; a constant after inlining. */
+static inline void move_unit(unsigned char *dst, const unsigned char *src, size_t row_bytes, int rows, size_t unit)
+{
+    for (int i = 0; i < rows; i++) memcpy(dst + (size_t)i * unit, src + (size_t)i * row_bytes, unit);
+}
+
 void fm_q8_pack_heads(enum fm_fmt f, int rows, unsigned char *dst, const unsigned char *src, size_t row_bytes)
 {
-    for (int i = 0; i < rows; i++)
-        move_head(&layouts[f], rows, i, dst, (unsigned char *)(uintptr_t)src + (size_t)i * row_bytes, false);
+    for (const struct field *h = layouts[f].head; h < layouts[f].head + 4 && h->bytes; h++)
+        for (int at = 0; at < h->bytes; at += h->unit, dst += rows * h->unit)
+            if (h->unit == 1)
+                move_unit(dst, src + h->at + at, row_bytes, rows, 1);
+            else if (h->unit == 2)
+                move_unit(dst, src + h->at + at, row_bytes, rows, 2);
+            else
+                move_unit(dst, src + h->at + at, row_bytes, rows, 4);
 }
 
 static void pack_blocks(enum fm_fmt f, int rows, unsigned char *dst, const unsigned char *src, size_t row_bytes)
