@@ -131,6 +131,13 @@ static void run_gemv(void *arg, int begin, int end, int thread)
                       p->k);
 }
 
+static void run_few(void *arg, int begin, int end, int thread)
+{
+    const struct product *p = arg;
+    g.k->gemm_few[p->fmt](p->y + begin, p->n, p->x, p->k, p->m, (const char *)p->w + (size_t)begin * p->row_bytes,
+                          p->row_bytes, end - begin, p->k, NULL, g.work[thread]);
+}
+
 static float *random_floats(size_t n)
 {
     float *p = fm_pages_alloc(n * sizeof *p);
@@ -167,7 +174,7 @@ static bool prepare(struct product *p)
     return true;
 }
 
-enum kind { GEMM_WT, GEMM_W, GEMM_Q8, PACKED, GEMV };
+enum kind { GEMM_WT, GEMM_W, GEMM_Q8, PACKED, GEMV, FEW };
 
 static bool pack(struct product *p)
 {
@@ -189,8 +196,8 @@ static bool pack(struct product *p)
 
 static void product(enum kind kind, enum fm_fmt fmt, int m, int n, int k)
 {
-    static const fm_pool_fn run[] = {run_gemm, run_gemm, run_gemm_q8, run_packed, run_gemv};
-    static const char *const names[] = {"gemm x.W'", "gemm dy.W", "q8", "packed", "gemv"};
+    static const fm_pool_fn run[] = {run_gemm, run_gemm, run_gemm_q8, run_packed, run_gemv, run_few};
+    static const char *const names[] = {"gemm x.W'", "gemm dy.W", "q8", "packed", "gemv", "few"};
     struct product p = {.fmt = fmt, .m = m, .n = n, .k = k, .w_transposed = kind == GEMM_WT};
     char what[32], shape[32];
     snprintf(what, sizeof what, "%s%s%s", names[kind], kind <= GEMM_W ? "" : " ",
@@ -221,6 +228,9 @@ static void products(void)
         product(GEMM_W, FM_F32, shapes[i][0], shapes[i][1], shapes[i][2]);
     }
     for (size_t i = 0; i < sizeof exact / sizeof *exact && !g.int8; i++) product(GEMV, exact[i], 1, 16384, 3072);
+    for (int m = 2; m <= FM_GEMM_FEW && !g.int8; m *= 2)
+        for (size_t i = 0; i < sizeof exact / sizeof *exact; i++)
+            if (g.k->gemm_few[exact[i]]) product(FEW, exact[i], m, 1024, 2048);
     for (int i = 0; i < (int)(sizeof rows_of_x / sizeof *rows_of_x); i++)
         for (size_t f = 0; f < sizeof int8 / sizeof *int8; f++) {
             const int m = rows_of_x[i], n = m == 1 ? 32768 : 1024, k = m == 1 ? 4096 : 2048;

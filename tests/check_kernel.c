@@ -201,6 +201,33 @@ static void check_rows_agree(enum fm_fmt f, int m, int n, int k)
     same_bits(c, y, (size_t)m * (size_t)n, "%s %s: %d rows at once and one by one", tier->tier, fm_formats[f].name, m);
 }
 
+/* gemm_few: the chain over decoded weights, times the scales of cols columns each (0: none).  Rows of x, of y and of the
+ * scales lie further apart than they are long. */
+static void check_few(enum fm_fmt f, int m, int n, int k, int cols, size_t apart, enum place where)
+{
+    const int per_row = cols ? (k + cols - 1) / cols : 1, ldx = k + 3, ldy = n + 2;
+    unsigned char *w;
+    size_t step = weights(0, f, n, k, apart, where, &w);
+    const float *x = floats(1, (size_t)(m - 1) * (size_t)ldx + (size_t)k, where);
+    const float *s = floats(6, (size_t)(n - 1) * (size_t)(per_row + 1) + (size_t)per_row, where);
+    const size_t y_n = (size_t)(m - 1) * (size_t)ldy + (size_t)n;
+    float *y = outputs(2, y_n, where), *want = outputs(4, y_n, AT_END), *v = outputs(5, (size_t)k, AT_END);
+    float *work = outputs(3, FM_GEMM_WORK, AT_END);
+    memcpy(want, y, y_n * sizeof *y); /* what lies between the rows stays */
+    for (int j = 0; j < n; j++) {
+        fm_formats[f].decode(v, w + (size_t)j * step, (size_t)k);
+        for (int p = 0; cols && p < k; p++) v[p] *= s[j * (per_row + 1) + p / cols];
+        for (int i = 0; i < m; i++) {
+            float acc = 0;
+            for (int p = 0; p < k; p++) acc = fmaf(v[p], x[i * ldx + p], acc);
+            want[i * ldy + j] = acc;
+        }
+    }
+    tier->gemm_few[f](y, ldy, x, ldx, m, w, step, n, k, cols ? &(struct fm_scaling){s, per_row + 1, cols} : NULL, work);
+    same_bits(y, want, y_n, "%s few %s %d×%d×%d, scales of %d", tier->tier, fm_formats[f].name, m, n, k, cols);
+    check_around(2, "few");
+}
+
 /* k, or the next number of elements that is whole blocks. */
 static int whole(enum fm_fmt f, int k)
 {
@@ -219,6 +246,23 @@ static void test_gemv(void)
             check_gemv(f, 1 + k % 19, k, (size_t)(k % 2) * 3, (enum place)(k % PLACES));
         check_gemv(f, 67, 1024, 0, AT_END);
         for (int m = 1; m <= 17; m += fm_formats[f].block < 256 ? 1 : 4) check_rows_agree(f, m, 37, whole(f, 288));
+    }
+}
+
+static void test_few(void)
+{
+    for (int i = 0; i < FM_FMT_COUNT; i++) {
+        enum fm_fmt f = (enum fm_fmt)i;
+        if (!tier->gemm_few[f]) continue;
+        for (int m = 1; m <= FM_GEMM_FEW; m += m < 18 ? 1 : 37)
+            check_few(f, m, 1 + m * 7 % 70, whole(f, 1 + m * 29 % 200), 0, (size_t)(m % 3), (enum place)(m % PLACES));
+        for (int k = 1; fm_formats[f].block == 1 && k <= 70; k += k < 40 ? 1 : 7)
+            check_few(f, 1 + k % 9, 1 + k % 67, k, 0, (size_t)(k % 2) * 3, (enum place)(k % PLACES));
+        check_few(f, FM_GEMM_FEW, 3, whole(f, FM_GEMM_WORK / FM_GEMM_FEW * 2 + 99), 0, 0, AT_END); /* k in pieces */
+        for (int m = 1; f == FM_F8_E4M3 && m <= 17; m++)
+            for (int cols = 32; cols <= 512; cols *= 4)
+                check_few(f, m, 1 + m * 5 % 40, 96 + m * 31, cols, (size_t)(m % 3), (enum place)(m % PLACES));
+        if (f == FM_F8_E4M3) check_few(f, FM_GEMM_FEW, 3, FM_GEMM_WORK / FM_GEMM_FEW * 2 + 99, 128, 0, AT_END);
     }
 }
 
@@ -866,6 +910,7 @@ int main(int argc, char **argv)
         test_gemm();
         test_gemm_exact();
         test_gemv();
+        test_few();
         test_decode();
         test_q8();
         test_packed();

@@ -221,15 +221,16 @@ static struct fm_mat unscaled(const struct fm_mat *w)
 static void test_scaled(void)
 {
     enum { H = 3, N = 3 * HEAD_ROWS, K = 301, T = 9 };
+    static const int rows[] = {1, T, 100};
     const struct fm_mat w = scaled(N, K), d = unscaled(&w);
-    const float *x = rnd(T * H * (K + 3)), *dy = rnd(T * N);
+    const float *x = rnd(100 * (K + 3)), *dy = rnd(T * N);
     const int32_t ids[T] = {0, 31, 32, 59, 5, 5, 40, 33, 1};
     for (int i = 0; i < 2; i++) {
         struct fm_ctx *c = i ? &g.ref : &g.cpu[1];
         float *y[2];
-        for (int t = 1; t <= T; t += T - 1) {
-            for (int j = 0; j < 2; j++) c->op->matmul(c, y[j] = filled(T * N, 0), N, x, K, j ? &d : &w, t);
-            same_bits("matmul of scaled weights", y[0], y[1], T * N);
+        for (int t = 0; t < 3; t++) {
+            for (int j = 0; j < 2; j++) c->op->matmul(c, y[j] = filled(100 * N, 0), N, x, K, j ? &d : &w, rows[t]);
+            same_bits("matmul of scaled weights", y[0], y[1], 100 * N);
         }
         for (int j = 0; j < 2; j++) {
             struct mm_heads a = {j ? d : w, x, H, T, K};

@@ -22,8 +22,8 @@
 
 #include "quant/format.h"
 
-/* Floats of scratch that gemm_f32 and gemm_q8 need (per thread, 64-byte aligned). */
-enum { FM_GEMM_WORK = 1 << 18 };
+/* Floats of scratch that gemm_f32, gemm_few and gemm_q8 need (per thread, 64-byte aligned); rows of x of gemm_few. */
+enum { FM_GEMM_WORK = 1 << 18, FM_GEMM_FEW = 96 };
 
 /* Activations as int8 blocks: the partner of all formats with a gemm_q8.  Per 32 elements: d = max|x|/127 (f32),
  * q = round-to-nearest-even(x/d) clamped to ±127, sum = Σq of either half (for codes that count from an offset), s = d·Σq (for
@@ -33,6 +33,14 @@ struct fm_q8x {
     float d, s;
     int16_t sum[2];
     int8_t q[32];
+};
+
+/* Scales beside weights: element [j,k] counts at[j·ld + k/cols] times, one more rounding; cols a multiple of 32, or
+ * k or more. */
+struct fm_scaling {
+    const float *at;
+    ptrdiff_t ld;
+    int cols;
 };
 
 struct fm_adamw {
@@ -51,6 +59,11 @@ struct fm_kernels {
     /* y[i] = Σ_k decode(W[i,k])·x[k] for n rows of k elements, row_bytes apart: the M = 1 form of gemm_f32 on the decoded
      * weights, same bits.  Any k that is a multiple of the block. */
     void (*gemv[FM_FMT_COUNT])(float *y, const void *w, size_t row_bytes, const float *x, int n, int k);
+    /* y[i·ldy + j] = Σ_k x[i·ldx + k]·decode(W[j,k]) for m rows of x, 1 <= m <= FM_GEMM_FEW: gemm_f32 on the decoded weights,
+     * same bits, where decoding in registers is faster than that; NULL elsewhere.  s: scales, of F8_E4M3 only, or NULL.
+     * work: FM_GEMM_WORK floats. */
+    void (*gemm_few[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int m, const void *w,
+                                   size_t row_bytes, int n, int k, const struct fm_scaling *s, float *work);
     /* dst[n] = decoded values, same bits as fm_formats[f].decode. */
     void (*decode[FM_FMT_COUNT])(float *dst, const void *src, size_t n);
     /* As fm_formats[f].encode_weighted (weights may be NULL), same bits; NULL where the tier has nothing faster. */

@@ -1,4 +1,4 @@
-/* Rows of W times one x with AVX-512, for weights that are floats: gemv_avx2.c with sixteen rows as lanes.
+/* Rows of W times one x, or a few, with AVX-512, for weights that are floats: gemv_avx2.c with sixteen rows as lanes.
  *
  *     row 0   w00 w01 … w0.31   (one cache line)         column 0   w00 w10 … w15.0  · x0  ┐
  *       …                                          →       …                               ├ fma, in order
@@ -7,7 +7,10 @@
  * The lines of sixteen rows are transposed in registers, in the format's own width, and each column is widened to float32
  * where it is used: half of the shuffles that widening first would need.  Every line is read once and whole, so it does not
  * matter how few sets of the L1 cache the rows share.  Two groups of rows at a time: the chain of one advances while the other
- * is transposed. */
+ * is transposed.
+ *
+ * Several rows of x share what is staged, up to 24 at a time: then x lies in blocks like those of W, [k/32][m][32] (F32: 16),
+ * so that it is read in one run as well. */
 #include "kernel/x86/lanes_avx2.h"
 #include "kernel/x86/x86.h"
 
@@ -143,6 +146,26 @@ FM_INLINE void stage(enum kind f, fm_block staged, const struct group *g, size_t
     store_block(staged, t);
 }
 
+/* n columns at byte `at` of each row of one or two groups.  Functions of their own: the registers of a transposition are not
+ * to compete with those of many chains. */
+typedef void (*stage_fn)(fm_block staged[2], const struct group g[2], int groups, size_t at, int n);
+
+#define STAGE(f)                                                                                             \
+    static __attribute__((noinline)) void stage_##f(fm_block staged[2], const struct group g[2], int groups, \
+                                                    size_t at, int n)                                        \
+    {                                                                                                        \
+        for (int q = 0; q < groups; q++)                                                                     \
+            if (n == block_columns(f))                                                                       \
+                stage(f, staged[q], &g[q], at, block_columns(f));                                            \
+            else                                                                                             \
+                stage(f, staged[q], &g[q], at, n);                                                           \
+    }
+/* clang-format off */
+STAGE(F32) STAGE(F16) STAGE(BF16) STAGE(F8)
+/* clang-format on */
+
+static const stage_fn stages[] = {[F32] = stage_F32, [F16] = stage_F16, [BF16] = stage_BF16, [F8] = stage_F8};
+
 /* Column b + c as float32; b a multiple of eight, c < 8 a constant. */
 FM_INLINE __m512 column_of(enum kind f, const fm_block staged, int b, int c)
 {
@@ -157,59 +180,180 @@ FM_INLINE __m512 column_of(enum kind f, const fm_block staged, int b, int c)
     return f == F8 ? _mm512_mul_ps(v, _mm512_set1_ps(256)) : v;
 }
 
-/* `groups` times sixteen rows from row j on (past the last: the last once more).  f and groups are constants where inlined. */
-FM_INLINE void rows(enum kind f, int groups, float *y, const void *w, size_t row_bytes, int j, const float *x, int n,
-                    int k)
+/* Rows of x at a time, of 32 registers: with two groups of rows of W up to 12, 24 chains, else 24. */
+enum { MOST = 24, MOST_OF_TWO = 12 };
+
+/* One call.  x in blocks, those of one row `columns` floats long, the next columns of all rows x_step floats on. */
+struct call {
+    float *y;
+    ptrdiff_t ldy;
+    const float *x;
+    ptrdiff_t x_step;
+    const void *w;
+    size_t row_bytes;
+    const struct fm_scaling *s;
+    int m, n, k0, k; /* columns k0 … k − 1; from k0 > 0 on the chains go on from y */
+};
+
+/* Scales of sixteen rows from row j on, for the columns from p on. */
+FM_INLINE __m512 scales_of(const struct call *a, int j, int p)
+{
+    float s[LANES];
+    for (int i = 0; i < LANES; i++) s[i] = a->s->at[fm_min_int(j + i, a->n - 1) * a->s->ld + p / a->s->cols];
+    return _mm512_loadu_ps(s);
+}
+
+/* Which of sixteen rows from row j on there are. */
+FM_INLINE __mmask16 lanes_of(const struct call *a, int j)
+{
+    int left = a->n - j;
+    return (__mmask16)(left >= LANES ? 0xFFFFu : left > 0 ? (1u << left) - 1 : 0);
+}
+
+/* Column b + c of the groups into the chains of m rows of x. */
+FM_INLINE void fold(enum kind f, int m, bool scaled, int groups, __m512 (*acc)[MOST], const fm_block staged[2],
+                    const __m512 scale[2], const float *x, int b, int c)
+{
+    __m512 w[2];
+    FM_UNROLL
+    for (int q = 0; q < groups; q++) {
+        w[q] = column_of(f, staged[q], b, c);
+        if (scaled) w[q] = _mm512_mul_ps(w[q], scale[q]);
+    }
+    FM_UNROLL
+    for (int i = 0; i < m; i++) {
+        __m512 xc = _mm512_set1_ps(x[i * block_columns(f) + b + c]);
+        FM_UNROLL
+        for (int q = 0; q < groups; q++) acc[q][i] = _mm512_fmadd_ps(w[q], xc, acc[q][i]);
+    }
+}
+
+/* m rows of x (a->m <= m of them count) by `groups` times sixteen rows of W from row j on (past the last: the last once more).
+ * All but a and j are constants where inlined. */
+FM_INLINE void rows(enum kind f, int m, bool scaled, int groups, const struct call *a, int j)
 {
     fm_block staged[2];
     struct group g[2];
-    __m512 acc[2];
+    __m512 acc[2][MOST], scale[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     const int columns = block_columns(f);
+    const float *x = a->x;
+    for (int i = 0; i < groups * LANES; i++)
+        g[i / LANES].row[i % LANES] = (const unsigned char *)a->w + (size_t)fm_min_int(j + i, a->n - 1) * a->row_bytes;
     FM_UNROLL
     for (int q = 0; q < groups; q++) {
-        acc[q] = _mm512_setzero_ps();
-        for (int i = 0; i < LANES; i++) {
-            int r = fm_min_int(j + LANES * q + i, n - 1);
-            g[q].row[i] = (const unsigned char *)w + (size_t)r * row_bytes;
+        FM_UNROLL
+        for (int i = 0; i < m; i++) {
+            __mmask16 some = a->k0 > 0 && i < a->m ? lanes_of(a, j + LANES * q) : 0;
+            acc[q][i] = _mm512_maskz_loadu_ps(some, a->y + i * a->ldy + j + LANES * q);
         }
     }
-    int p = 0;
-    for (; p + columns <= k; p += columns) {
-        FM_UNROLL
-        for (int q = 0; q < groups; q++) stage(f, staged[q], &g[q], (size_t)p * element_bytes(f), columns);
+    int p = a->k0;
+    for (; p < a->k; p += columns, x += a->x_step) {
+        const int n = fm_min_int(columns, a->k - p);
+        if (scaled && (p == a->k0 || p % a->s->cols == 0)) {
+            FM_UNROLL
+            for (int q = 0; q < groups; q++) scale[q] = scales_of(a, j + LANES * q, p);
+        }
+        if (m > 1 || n < columns) {
+            stages[f](staged, g, groups, (size_t)p * element_bytes(f), n);
+            if (n < columns) break;
+        } else { /* a call would cost 10 % here */
+            FM_UNROLL
+            for (int q = 0; q < groups; q++) stage(f, staged[q], &g[q], (size_t)p * element_bytes(f), columns);
+        }
         for (int b = 0; b < columns; b += 8) {
             FM_UNROLL
-            for (int c = 0; c < 8; c++) {
-                __m512 xc = _mm512_set1_ps(x[p + b + c]);
-                FM_UNROLL
-                for (int q = 0; q < groups; q++) acc[q] = _mm512_fmadd_ps(column_of(f, staged[q], b, c), xc, acc[q]);
-            }
+            for (int c = 0; c < 8; c++) fold(f, m, scaled, groups, acc, staged, scale, x, b, c);
         }
     }
+    if (p < a->k)
+        for (int c = 0; c < a->k - p; c++) fold(f, m, scaled, groups, acc, staged, scale, x, c & ~7, c & 7);
+    FM_UNROLL
     for (int q = 0; q < groups; q++) {
-        if (p < k) stage(f, staged[q], &g[q], (size_t)p * element_bytes(f), k - p);
-        for (int c = 0; c < k - p; c++)
-            acc[q] = _mm512_fmadd_ps(column_of(f, staged[q], c & ~7, c & 7), _mm512_set1_ps(x[p + c]), acc[q]);
-        int left = n - j - LANES * q; /* at least 1: groups are never empty */
-        _mm512_mask_storeu_ps(y + j + LANES * q, (__mmask16)(left < LANES ? (1u << left) - 1 : 0xFFFFu), acc[q]);
+        FM_UNROLL
+        for (int i = 0; i < m; i++)
+            if (i < a->m)
+                _mm512_mask_storeu_ps(a->y + i * a->ldy + j + LANES * q, lanes_of(a, j + LANES * q), acc[q][i]);
+    }
+}
+
+typedef void (*rows_fn)(const struct call *a, int j);
+
+#define ROWS(f, m, scaled)                                                        \
+    static void rows_##f##_##m##_##scaled(const struct call *a, int j)            \
+    {                                                                             \
+        const int groups = m <= MOST_OF_TWO ? 2 : 1;                              \
+        rows(f, m, scaled, groups, a, j);                                         \
+        if (groups == 1 && j + LANES < a->n) rows(f, m, scaled, 1, a, j + LANES); \
+    }
+#define NAMED(f, m, scaled) [m] = rows_##f##_##m##_##scaled,
+/* clang-format off */
+#define EACH_M(X, f, s) X(f, 1, s) X(f, 2, s) X(f, 3, s) X(f, 4, s) X(f, 6, s) X(f, 8, s) X(f, 12, s) X(f, 16, s) X(f, 24, s)
+ROWS(F32, 1, 0) EACH_M(ROWS, F16, 0) EACH_M(ROWS, BF16, 0) EACH_M(ROWS, F8, 0) EACH_M(ROWS, F8, 1)
+    /* clang-format on */
+
+    /* Other numbers of rows of x are rounded up. */
+    static const
+    int rounded[MOST + 1] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12, 16, 16, 16, 16, 24, 24, 24, 24, 24, 24, 24, 24};
+
+static const rows_fn run[][2][MOST + 1] = {
+    [F32] = {{NAMED(F32, 1, 0)}},
+    [F16] = {{EACH_M(NAMED, F16, 0)}},
+    [BF16] = {{EACH_M(NAMED, BF16, 0)}},
+    [F8] = {{EACH_M(NAMED, F8, 0)}, {EACH_M(NAMED, F8, 1)}},
+};
+
+/* x[m,k] in blocks, and zeros for the rows that are read beyond the last. */
+static void lay_out(float *dst, const float *x, ptrdiff_t ldx, int m, int k, int columns)
+{
+    for (int p = 0; p < k; p += columns)
+        for (int i = 0; i < m; i++, dst += columns)
+            memcpy(dst, x + i * ldx + p, (size_t)fm_min_int(columns, k - p) * sizeof *dst);
+    memset(dst, 0, MOST * (size_t)columns * sizeof *dst);
+}
+
+static void gemm_few(enum kind f, float *y, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int m, const void *w,
+                     size_t row_bytes, int n, int k, const struct fm_scaling *s, float *work)
+{
+    const int columns = block_columns(f),
+              room = m == 1 ? fm_max_int(k, 1) : (FM_GEMM_WORK / columns - MOST) / m * columns;
+    struct call a = {.ldy = ldy, .x_step = m * columns, .w = w, .row_bytes = row_bytes, .s = s, .n = n};
+    for (a.k0 = 0; a.k0 == 0 || a.k0 < k; a.k0 += room) {
+        a.k = fm_min_int(k, a.k0 + room);
+        if (m > 1) lay_out(work, x + a.k0, ldx, m, a.k - a.k0, columns);
+        for (int j = 0; j < n; j += 2 * LANES)
+            for (int i = 0; i < m; i += MOST) { /* these rows of W stay in the L2 cache */
+                a.m = fm_min_int(MOST, m - i);
+                a.x = m > 1 ? work + i * columns : x;
+                a.y = y + i * ldy;
+                run[f][s != NULL][rounded[a.m]](&a, j);
+            }
     }
 }
 
 #define GEMV(name, f)                                                                                \
     static void gemv_##name(float *y, const void *w, size_t row_bytes, const float *x, int n, int k) \
     {                                                                                                \
-        int j = 0;                                                                                   \
-        for (; n - j > LANES; j += 2 * LANES) rows(f, 2, y, w, row_bytes, j, x, n, k);               \
-        if (j < n) rows(f, 1, y, w, row_bytes, j, x, n, k);                                          \
+        gemm_few(f, y, n, x, k, 1, w, row_bytes, n, k, NULL, NULL);                                  \
+    }
+#define FEW(name, f)                                                                                     \
+    static void few_##name(float *y, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int m, const void *w, \
+                           size_t row_bytes, int n, int k, const struct fm_scaling *s, float *work)      \
+    {                                                                                                    \
+        gemm_few(f, y, ldy, x, ldx, m, w, row_bytes, n, k, s, work);                                     \
     }
 /* clang-format off */
 GEMV(f32, F32) GEMV(f16, F16) GEMV(bf16, BF16) GEMV(f8_e4m3, F8)
-/* clang-format on */
+FEW(f16, F16) FEW(bf16, BF16) FEW(f8_e4m3, F8)
+    /* clang-format on */
 
-void fm_avx512_fill_gemv(struct fm_kernels *k)
+    void fm_avx512_fill_gemv(struct fm_kernels *k)
 {
-    k->gemv[FM_F32] = gemv_f32;
+    k->gemv[FM_F32] = gemv_f32; /* many rows of floats: gemm_f32 is as fast */
     k->gemv[FM_F16] = gemv_f16;
     k->gemv[FM_BF16] = gemv_bf16;
     k->gemv[FM_F8_E4M3] = gemv_f8_e4m3;
+    k->gemm_few[FM_F16] = few_f16;
+    k->gemm_few[FM_BF16] = few_bf16;
+    k->gemm_few[FM_F8_E4M3] = few_f8_e4m3;
 }

@@ -22,7 +22,7 @@
 #elif defined(__clang__)
 #define FM_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define FM_UNROLL _Pragma("GCC unroll 16")
+#define FM_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 /* All ones in lanes 0 … n−1, n <= 8: a window into eight ones followed by eight zeros. */

@@ -50,5 +50,6 @@ void fm_avx2_pack_a(float *dst, int m, int k, const float *a, ptrdiff_t a_rs, pt
 void fm_avx2_pack_b(float *dst, int k, int n, const float *b, ptrdiff_t b_rs, ptrdiff_t b_cs);
 
 static inline int fm_min_int(int a, int b) { return a < b ? a : b; }
+static inline int fm_max_int(int a, int b) { return a > b ? a : b; }
 
 #endif

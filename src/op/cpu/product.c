@@ -56,12 +56,47 @@ static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p,
         }
 }
 
-/* One row by weights in another format: decoded in registers.  From two rows on a decoded panel is faster. */
+/* One row: weights are decoded in registers. */
 static bool wants_gemv(const struct fm_cpu_product *p, const struct fm_kernels *k)
 {
-    return p->m == 1 && p->w.data && p->w.fmt != FM_F32 && !p->w.scale.at && !p->turned && !p->accumulate &&
-           k->gemv[p->w.fmt];
+    return p->m == 1 && p->w.data && !p->w.scale.at && !p->turned && !p->accumulate && k->gemv[p->w.fmt];
 }
+
+/* Up to FM_GEMM_FEW rows, where a kernel decodes in registers as well; with the scales of FP8 where 32 columns share one. */
+static bool wants_few(const struct fm_cpu_product *p, const struct fm_kernels *k)
+{
+    const struct fm_scales *s = &p->w.scale;
+    if (p->m > FM_GEMM_FEW || !p->w.data || p->turned || p->accumulate || p->a_cs != 1 || !k->gemm_few[p->w.fmt])
+        return false;
+    return !s->at || (p->w.fmt == FM_F8_E4M3 && !s->two_levels && (s->block_cols % 32 == 0 || s->block_cols >= p->k));
+}
+
+/* The scales of rows n0 … n1 − 1, one after the other. */
+static void read_scales(float *dst, const struct fm_scales *s, int n0, int n1, int per_row)
+{
+    const struct fm_format *f = &fm_formats[s->fmt];
+    for (int r = n0; r < n1; r++, dst += per_row)
+        f->decode(dst, (const char *)s->at + (size_t)((s->row0 + r) / s->block_rows) * (size_t)s->ld * f->block_bytes,
+                  (size_t)per_row);
+}
+
+static void tile_few(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
+{
+    const struct fm_scales *s = &p->w.scale;
+    float *scales = fm_cpu_panel(c, thread);
+    const int cols = s->at ? s->block_cols : 1, per_row = (p->k - 1) / cols + 1;
+    const struct fm_scaling scaling = {scales, per_row, cols};
+    const int step = s->at ? FM_CPU_PANEL_SIDE * FM_CPU_PANEL_SIDE / per_row : n1 - n0;
+    for (int n = n0; n < n1; n += step) {
+        const int n_end = fm_min_int(n + step, n1);
+        if (s->at) read_scales(scales, s, n, n_end, per_row);
+        fm_cpu_kernels(c)->gemm_few[p->w.fmt](p->c + m0 * p->ldc + n, p->ldc, p->a + m0 * p->a_rs, p->a_rs, m1 - m0,
+                                              weights_at(p, n, 0), p->w.row_bytes, n_end - n, p->k,
+                                              s->at ? &scaling : NULL, fm_cpu_work(c, thread));
+    }
+}
+
+_Static_assert(FM_OP_INPUTS / 32 <= FM_CPU_PANEL_SIDE * FM_CPU_PANEL_SIDE, "scales of one row at least");
 
 static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
 {
@@ -72,6 +107,8 @@ static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int
                                            weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
     } else if (wants_gemv(p, k)) {
         k->gemv[p->w.fmt](p->c + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a, n1 - n0, p->k);
+    } else if (wants_few(p, k)) {
+        tile_few(c, p, m0, m1, n0, n1, thread);
     } else if (!p->w.data) {
         gemm_part(c, p, m0, m1, n0, n1, 0, p->k, p->b + n0 * p->b_cs, p->b_rs, p->b_cs, thread);
     } else if (p->w.fmt == FM_F32) { /* used where it lies */
