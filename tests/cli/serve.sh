@@ -32,6 +32,9 @@ else
     echo "SKIP  the recorded streams are not here ($streams)"
 fi
 
+last='docs/SERVER.md'
+python3 "$root/tests/server/fields.py" "$root" >out 2>err || complain 'it and the code name different routes or fields'
+
 start --log-level info
 last='serve'
 python3 "$root/tests/server/talk.py" "$port" >out 2>err || complain 'clients are not content'

@@ -37,6 +37,8 @@ serve_and_ask() { # model, words for sdk.py…
         sleep 0.05
     done
     (cd "$root" && "$venv/bin/python" tests/server/sdk.py "$port" "$@") >out 2>err || complain 'a client is not content'
+    [ $# -gt 0 ] || (cd "$root" && "$venv/bin/python" tests/server/pasted.py "$port" README.md docs/SERVER.md) >out 2>err ||
+        complain 'an example of the documents does not work'
     kill "$pid"
     wait "$pid" || complain 'a bad end'
 }

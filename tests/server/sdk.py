@@ -67,10 +67,38 @@ def chat():
     fits(old.text, "CreateCompletionResponse", "completion")
     got = "".join(c.choices[0].text for c in oa.completions.create(model="m", prompt=TEXT, max_tokens=8, temperature=0, stream=True))
     check(got == old.parse().choices[0].text, f"completions: {got!r}")
+    choices()
     fits(oa.models.with_raw_response.list().text, "ListModelsResponse", "models")
+    name = oa.models.list().data[0].id
+    fits(oa.models.with_raw_response.retrieve(name).text, "Model", "model")
+    raises(openai.NotFoundError, 404, oa.models.retrieve, model="another")
     raises(openai.BadRequestError, 400, oa.chat.completions.create, model="m", messages=[])
     raises(openai.UnprocessableEntityError, 422, oa.chat.completions.create, **{**CHAT, "temperature": 3})
     return text
+
+
+def choices():
+    """Several choices and prompts, probabilities of a prompt, a given beginning, embeddings."""
+    asked = {"model": "m", "prompt": [TEXT, "The sea"], "max_tokens": 1, "temperature": 0, "logprobs": 1, "n": 2}
+    fits(oa.completions.with_raw_response.create(**asked).text, "CreateCompletionResponse", "completions")
+    got = oa.completions.create(**asked, echo=True).choices  # its first entries are null, which the description does not know
+    check([c.index for c in got] == [0, 1, 2, 3] and got[0].text.startswith(TEXT) and got[2].text.startswith("The sea"), f"{got}")
+    check(all(len(c.logprobs.tokens) == len(c.logprobs.token_logprobs) and c.logprobs.token_logprobs[0] is None for c in got), f"{got}")
+    raw = oa.chat.completions.with_raw_response.create(**{**CHAT, "temperature": 1}, n=3, seed=5)
+    fits(raw.text, "CreateChatCompletionResponse", "three choices")
+    texts = [c.message.content for c in raw.parse().choices]
+    streamed = [""] * 3
+    for chunk in oa.chat.completions.create(**{**CHAT, "temperature": 1}, n=3, seed=5, stream=True):
+        streamed[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    check(streamed == texts, f"three choices: {streamed}, not {texts}")
+    begun = CHAT["messages"] + [{"role": "assistant", "content": "Well,", "prefix": True}]
+    check(oa.chat.completions.create(**{**CHAT, "messages": begun}).choices[0].message.content, "a given beginning")
+    raw = oa.embeddings.with_raw_response.create(model="m", input=[TEXT, "The sea"], encoding_format="float")
+    fits(raw.text, "CreateEmbeddingResponse", "embeddings")
+    want = [e.embedding for e in raw.parse().data]
+    got = [e.embedding for e in oa.embeddings.create(model="m", input=[TEXT, "The sea"]).data]  # it asks for base64
+    check([len(e) for e in got] == [len(e) for e in want] and
+          all(abs(x - y) < 1e-6 for a, b in zip(got, want) for x, y in zip(a, b)), "embeddings: base64 and float")
 
 
 async def together(text):
