@@ -216,15 +216,21 @@ static int number(const struct fm_py *v)
 
 /* ---- the server around it ---- */
 
-static struct fm_tokenizer *tok;
+static struct fm_engine *served;
 
 static void ask(fm_endpoint_fn endpoint, const char *body, struct fm_web_request *r)
 {
     static const struct fm_serve_options options = {0};
     static const struct fm_model_info info = {.family = "deepseek_v3", .dim = 8, .format = "Q4_K"};
     static struct fm_server s;
-    s = (struct fm_server){
-        .o = &options, .info = &info, .tok = tok, .name = "m", .format = "deepseek-v3.2", .thinks = true, .ledger = -1};
+    s = (struct fm_server){.o = &options,
+                           .engine = served,
+                           .info = &info,
+                           .tok = fm_engine_tokenizer(served),
+                           .name = "m",
+                           .format = "deepseek-v3.2",
+                           .thinks = true,
+                           .ledger = -1};
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_0");
     *r = (struct fm_web_request){.body = body};
     endpoint(&s, r);
@@ -380,8 +386,8 @@ int main(void)
         cmocka_unit_test(anthropic_text),
     };
     (void)snprintf(folder, sizeof folder, "%s/data/5-conformance/api-streams", shared ? shared : "../shared");
-    ok(fm_text_open("models/default.gguf", NULL, &tok, &err));
+    served = engine((struct fm_engine_options){.model = "models/default.gguf", .ctx = 64});
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    fm_text_close(tok);
+    fm_engine_close(served);
     return failed;
 }
