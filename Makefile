@@ -158,9 +158,13 @@ $(BUILD)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(call isa_flags,$<) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -c $< -o $@
 
+# the server without its network; the target itself stands for that and for the scheduler
+FUZZ_SERVER_OBJ := $(patsubst %.c,$(BUILD)/fuzz/%.o,$(filter-out src/server/web.c src/server/serve.c,$(filter src/server/%,$(LIB_SRC))))
+$(BUILD)/fuzz/fuzz_request: $(FUZZ_SERVER_OBJ)
+
 $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJ)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SAN) $< $(FUZZ_OBJ) $(PKGLIB) -o $@
+	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SAN) $(filter %.c %.o,$^) $(PKGLIB) -o $@
 
 $(BUILD)/fuzz/make_seeds: tests/fuzz/make_seeds.c $(FUZZ_OBJ)
 	@mkdir -p $(@D)
@@ -203,4 +207,4 @@ clean:
 FORCE:
 .PHONY: all tests bench bench-compare bench-serve count check check-arm quick pkg-config install fuzz lint format clean FORCE
 .SECONDARY:
--include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZ_OBJ:.o=.d) $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%.d)
+-include $(HUB_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(F64_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZ_OBJ:.o=.d) $(FUZZ_SERVER_OBJ:.o=.d) $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%.d)
