@@ -225,6 +225,9 @@ def wrong_requests():
         got = ask(method, path)[0]
         check(got == status, f"{method} {path}: {got}, not {status}")
     check(ask("POST", "/v1/chat/completions", "a=b", {"Content-Type": "text/plain"})[0] == 415, "forms are refused")
+    for origin, status in [({}, 200), ({"Origin": "http://localhost"}, 415)]:
+        got = ask("POST", "/api/generate", '{"model":"m"}', {"Content-Type": "application/x-www-form-urlencoded", **origin})[0]
+        check(got == status, f"a form's type at Ollama's routes {origin}: {got}")
     check(ask("GET", "/v1/models", headers={"Host": "evil.example"})[0] == 403, "DNS rebinding")
     check(ask("GET", "/v1/models", headers={"Origin": "http://evil.example"})[0] == 403, "a foreign page")
     check(ask("GET", "/v1/models", headers={"Origin": "http://localhost:3000"})[1]["Access-Control-Allow-Origin"]
