@@ -313,7 +313,8 @@ static void deepseek(const char *name, const char *body)
     said(got, &ours);
     said(want, &theirs);
     assert_string_equal(ours.data, theirs.data);
-    while (got[1]) got++;
+    const struct fm_py **end = got;
+    while (end[1]) end++;
     static const char *const counts[] = {"prompt_tokens",
                                          "completion_tokens",
                                          "total_tokens",
@@ -322,12 +323,13 @@ static void deepseek(const char *name, const char *body)
                                          "prompt_tokens_details.cached_tokens",
                                          "completion_tokens_details.reasoning_tokens"};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        assert_int_equal(number(at(fm_py_get(got[0], "usage"), counts[i])), number(at(usage, counts[i])));
+        assert_int_equal(number(at(fm_py_get(*end, "usage"), counts[i])), number(at(usage, counts[i])));
     fm_buf_release(&ours);
     fm_buf_release(&theirs);
     fm_buf_release(&r.out);
     fm_py_release(&own);
     fm_py_release(&doc);
+    free(got);
     free(want);
     free(recorded);
 }
