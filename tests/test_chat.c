@@ -240,6 +240,22 @@ static void test_numbers(void **state)
                       "12345678901234567890]}<｜tool▁call▁end｜><｜tool▁calls▁end｜>" E);
 }
 
+/* Arguments that are told to stay as they are do, where a format has a place for JSON. */
+static void test_verbatim(void **state)
+{
+    (void)state;
+    static const char call[] =
+        "[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"assistant\",\"tool_calls\":[{\"function\":"
+        "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":[1,2] }\",\"verbatim\":true}}]}]";
+    assert_prompt("deepseek-v3.1", call,
+                  B U "x" A "</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\":[1,2] }"
+                      "<｜tool▁call▁end｜><｜tool▁calls▁end｜>" E);
+    assert_prompt("deepseek-v4", call,
+                  B U "x" A "</think>\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter "
+                      "name=\"a\" string=\"false\">[1, 2]</｜DSML｜parameter>\n</｜DSML｜invoke>\n"
+                      "</｜DSML｜tool_calls>" E);
+}
+
 static void test_own_cases(void **state)
 {
     (void)state;
@@ -632,11 +648,11 @@ static void test_published(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paragraphs),   cmocka_unit_test(test_json),      cmocka_unit_test(test_json_limits),
-        cmocka_unit_test(test_oracle),       cmocka_unit_test(test_numbers),   cmocka_unit_test(test_own_cases),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_marks),     cmocka_unit_test(test_official_parser),
-        cmocka_unit_test(test_answers),      cmocka_unit_test(test_published), cmocka_unit_test(test_random_answers),
-        cmocka_unit_test(test_short_memory),
+        cmocka_unit_test(test_paragraphs),      cmocka_unit_test(test_json),         cmocka_unit_test(test_json_limits),
+        cmocka_unit_test(test_oracle),          cmocka_unit_test(test_numbers),      cmocka_unit_test(test_verbatim),
+        cmocka_unit_test(test_own_cases),       cmocka_unit_test(test_refused),      cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_official_parser), cmocka_unit_test(test_answers),      cmocka_unit_test(test_published),
+        cmocka_unit_test(test_random_answers),  cmocka_unit_test(test_short_memory),
     };
     return RUN(tests);
 }

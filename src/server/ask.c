@@ -76,6 +76,7 @@ bool fm_ask_parse(struct fm_ask *a, const struct fm_web_request *r)
     struct fm_error err;
     size_t n;
     const char *body = fm_web_body(r, &n);
+    a->owner = fm_web_mark(r);
     if (!may_be_json(r)) return fm_fault_set(&a->fault, 415, NULL, "the content type must be application/json");
     if (fm_py_parse(&a->doc, body, n, "the request's body", &a->body, &err)) {
         if (err.code == FM_ERR_MEMORY) return fm_fault_of(&a->fault, &err);
@@ -284,9 +285,16 @@ bool fm_ask_common(struct fm_ask *a, const struct fm_server *s)
 bool fm_ask_chat(struct fm_ask *a, const struct fm_server *s, const char *json, size_t n)
 {
     struct fm_error err;
-    if (!fm_chat_format_encode_ids(s->format, s->tok, json, n, a->thinking, &a->ids, &a->n_ids, &err))
-        return fm_bind_make(a, s, json, n);
-    return fm_fault_of(&a->fault, &err);
+    struct fm_buf said = {0};
+    if (fm_kept_restore(s->kept, a->owner, json, n, &said)) {
+        json = said.data;
+        n = said.len;
+    }
+    const bool ok = !fm_chat_format_encode_ids(s->format, s->tok, json, n, a->thinking, &a->ids, &a->n_ids, &err)
+                        ? fm_bind_make(a, s, json, n)
+                        : fm_fault_of(&a->fault, &err);
+    fm_buf_release(&said);
+    return ok;
 }
 
 static bool short_of_memory(struct fm_ask *a) { return fm_fault_set(&a->fault, 503, NULL, "memory is short"); }

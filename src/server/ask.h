@@ -8,6 +8,7 @@
 
 #include "base/pyjson.h"
 #include "fathom_serve.h"
+#include "server/kept.h"
 #include "server/server.h"
 
 struct fm_fault {
@@ -28,6 +29,7 @@ struct fm_ask {
     struct fm_py_doc doc; /* owns every text below */
     const struct fm_py *body;
     struct fm_fault fault;
+    int owner;         /* its key's index, −1: none */
     const char *model; /* as the client said it */
     bool stream, include_usage;
     bool thinking; /* of a chat: reason first */

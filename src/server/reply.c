@@ -144,6 +144,18 @@ static void echo_prompt(struct fm_reply *p)
     fm_text_free(text);
 }
 
+/* As the model wrote them, for when the client sends them back. */
+static void keep_calls(const struct fm_reply *p)
+{
+    int i = 0;
+    for (const struct fm_py *c = p->calls ? p->calls->first : NULL; c; c = c->next) {
+        char id[64];
+        fm_reply_call_id(p, i++, id, sizeof id);
+        fm_kept_add(p->s->kept, fm_web_mark(p->r), (struct fm_span){id, strlen(id)}, fm_reply_call_part(c, "name"),
+                    fm_reply_call_part(c, "arguments"));
+    }
+}
+
 /* Text still held back, and the calls. */
 static void end_message(struct fm_reply *p)
 {
@@ -158,6 +170,7 @@ static void end_message(struct fm_reply *p)
     } else {
         calls = fm_py_get(message, "tool_calls");
         p->calls = calls && calls->n ? calls : NULL;
+        keep_calls(p);
     }
     fm_text_free(text);
 }

@@ -94,6 +94,7 @@ enum fm_status fm_serve(struct fm_engine *e, const struct fm_serve_options *o, s
     s.thinks = fm_chat_format_thinks(s.format);
     s.started = (long long)time(NULL);
     (void)snprintf(s.fingerprint, sizeof s.fingerprint, "fp_%08llx", (unsigned long long)s.info->file_bytes);
+    s.kept = fm_kept_new();
     if (o->n_keys) FM_GOTO(fm_keys_new(o->keys, o->n_keys, &s.keys, err));
     FM_GOTO(fm_ledger_open(o, &s.ledger, err));
     FM_GOTO(fm_web_listen(mine.host, o->port, &socket, &port, err));
@@ -122,5 +123,6 @@ out:
     fm_web_close(s.http);
     if (s.ledger >= 0) (void)close(s.ledger);
     fm_keys_free(s.keys);
+    fm_kept_free(s.kept);
     return st;
 }

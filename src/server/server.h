@@ -26,6 +26,7 @@ struct fm_server {
     const struct fm_tokenizer *tok;
     struct fm_scheduler *scheduler;
     struct fm_keys *keys; /* NULL: everybody */
+    struct fm_kept *kept; /* NULL: none */
     struct fm_web *http;
     int ledger;         /* -1: none */
     const char *name;   /* of the model, as clients see it */

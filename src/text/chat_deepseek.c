@@ -24,7 +24,7 @@ static void put_fenced(struct fm_prompt *p, const struct fm_call *c)
     fm_prompt_template(p, SEP);
     fm_put(p, c->name);
     fm_put_str(p, "\n```json\n");
-    fm_put_json(p, c->arguments, 0);
+    fm_put_arguments(p, c);
     fm_prompt_template(p, "\n```" CALL_END);
 }
 
@@ -166,7 +166,7 @@ static void put_calls_v31(const struct fm_turn *m, struct fm_prompt *p)
         fm_prompt_template(p, CALL);
         fm_put(p, m->calls[k].name);
         fm_prompt_template(p, SEP);
-        fm_put_json(p, m->calls[k].arguments, 0);
+        fm_put_arguments(p, &m->calls[k]);
         fm_prompt_template(p, CALL_END);
     }
     fm_prompt_template(p, CALLS_END);

@@ -10,7 +10,8 @@ enum fm_role { FM_SYSTEM, FM_DEVELOPER, FM_USER, FM_ASSISTANT, FM_TOOL, FM_REMIN
 
 struct fm_call {
     struct fm_span id, type, name;
-    const struct fm_py *arguments; /* an object */
+    const struct fm_py *arguments; /* an object                                           */
+    struct fm_span written;        /* its text, where it has to be kept; .s NULL: as Python writes it */
 };
 
 /* A piece of a user's turn: text, or the result of the call with this id. */
@@ -114,6 +115,7 @@ bool fm_span_cut(struct fm_span t, const char *mark, bool last, struct fm_span *
 void fm_put(struct fm_prompt *p, struct fm_span t);  /* what a user or a model wrote */
 void fm_put_str(struct fm_prompt *p, const char *s); /* what the format wrote, without control tokens */
 void fm_put_json(struct fm_prompt *p, const struct fm_py *v, int indent);
+void fm_put_arguments(struct fm_prompt *p, const struct fm_call *c);
 /* System texts joined by a blank line; false: there are none. */
 bool fm_put_systems(struct fm_prompt *p, const struct fm_talk *t);
 

@@ -81,7 +81,7 @@ static enum fm_status put_call(const struct fm_chat_format *f, const struct fm_t
         fm_put_str(p, "{\"name\": \"");
         fm_put(p, c->name);
         fm_put_str(p, "\", \"parameters\": ");
-        fm_put_json(p, c->arguments, 0);
+        fm_put_arguments(p, c);
         fm_put_str(p, "}");
     }
     fm_prompt_template(p, t->builtin ? FM_CONTROL("<|eom_id|>") : END);

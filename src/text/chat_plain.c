@@ -56,6 +56,14 @@ void fm_put_json(struct fm_prompt *p, const struct fm_py *v, int indent)
     p->failed |= p->text.failed;
 }
 
+void fm_put_arguments(struct fm_prompt *p, const struct fm_call *c)
+{
+    if (c->written.s)
+        fm_put(p, c->written);
+    else
+        fm_put_json(p, c->arguments, 0);
+}
+
 bool fm_put_systems(struct fm_prompt *p, const struct fm_talk *t)
 {
     bool any = false;

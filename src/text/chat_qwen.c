@@ -44,7 +44,7 @@ static void put_call(struct fm_prompt *p, const struct fm_call *c)
     fm_prompt_template(p, FM_CONTROL("<tool_call>") "\n{\"name\": \"");
     fm_put(p, c->name);
     fm_put_str(p, "\", \"arguments\": ");
-    fm_put_json(p, c->arguments, 0);
+    fm_put_arguments(p, c);
     fm_prompt_template(p, "}\n" FM_CONTROL("</tool_call>"));
 }
 

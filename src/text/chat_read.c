@@ -112,6 +112,13 @@ static enum fm_status read_arguments(const struct context *c, const struct fm_py
     return FM_OK;
 }
 
+/* verbatim: the arguments, a text, stay as they are, blanks and all. */
+static void read_verbatim(const struct fm_py *inner, struct fm_call *call)
+{
+    const struct fm_py *flag = fm_py_get(inner, "verbatim"), *v = fm_py_get(inner, "arguments");
+    if (flag && flag->kind == FM_PY_TRUE && v->kind == FM_PY_STRING) call->written = v->text;
+}
+
 static enum fm_status read_calls(const struct context *c, const struct fm_py *v, struct fm_turn *t)
 {
     const struct fm_py *list;
@@ -129,6 +136,7 @@ static enum fm_status read_calls(const struct context *c, const struct fm_py *v,
         FM_TRY(get_text(c, inner, "name", &call->name, &named));
         if (!named) return bad(c, "tool_calls", "a function's name is missing");
         FM_TRY(read_arguments(c, fm_py_get(inner, "arguments"), call));
+        read_verbatim(inner, call);
     }
     return FM_OK;
 }

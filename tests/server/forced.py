@@ -76,6 +76,64 @@ def others():
     check("other" in post("/v1/messages", {**body, "tool_choice": {"type": "tool", "name": "other"}}, 400)["error"]["message"], "messages: other")
 
 
+def cached(path, body, hits):
+    """The ids of the prompt, and how many of them came from the cache."""
+    u = post(path, body)["usage"]
+    details = u.get("prompt_tokens_details") or u.get("input_tokens_details") or u
+    n = details.get("cached_tokens", details.get("cache_read_input_tokens", 0))
+    all_of_it = u.get("prompt_tokens", u["input_tokens"] + n if "cache_read_input_tokens" in u else u.get("input_tokens"))
+    whole = (all_of_it - 1) // 64 * 64
+    check(hits(n, whole), f"{path}: {n} of {all_of_it} tokens from the cache")
+    return all_of_it
+
+
+def replayed():
+    """A call that comes back with other blanks and its keys in another order makes the prompt that it made before."""
+    words = [" ".join(f"{c}{i}" for i in range(20)) for c in "ab"]
+    fields = {"type": "object", "properties": {"one": {"enum": words[:1]}, "two": {"enum": words[1:]}}, "required": ["one", "two"],
+              "additionalProperties": False}
+    named = {"type": "function", "function": {"name": "note"}}
+    tools = [{"type": "function", "function": {"name": "note", "parameters": fields, "strict": True}}]
+    body = {**CHAT, "max_tokens": 800, "tools": tools}
+    for stream in (False, True):
+        ask = [{"role": "user", "content": f"{stream}: note it"}]
+        body["messages"] = ask
+        if stream:
+            _, data = events("/v1/chat/completions", {**body, "tool_choice": named, "seed": 9})
+            deltas = [c for x in data[:-1] for c in json.loads(x)["choices"][0]["delta"].get("tool_calls", [])]
+            id, text = deltas[0]["id"], "".join(d["function"]["arguments"] for d in deltas)
+        else:
+            c = post("/v1/chat/completions", {**body, "tool_choice": named, "seed": 8})["choices"][0]["message"]["tool_calls"][0]
+            id, text = c["id"], c["function"]["arguments"]
+        args = json.loads(text)
+        back = dict(reversed(args.items()))
+        check(len(args) == 2 and list(args) != list(back), f"replayed: {text}")
+        other = {**back, "two": "c"}
+
+        def messages(said, id=id):
+            call = {"id": id, "type": "function", "function": {"name": "note", "arguments": said}}
+            return {**body, "max_tokens": 1, "messages": ask + [{"role": "assistant", "content": "", "tool_calls": [call]},
+                                                               {"role": "tool", "tool_call_id": id, "content": "noted"}]}
+
+        every, some = (lambda n, whole: n == whole), (lambda n, whole: n < whole)
+        path = "/v1/chat/completions"
+        n = cached(path, messages(text), lambda n, whole: True)
+        for said in (json.dumps(back, indent=3), json.dumps(back, separators=(",", ":"))):
+            check(cached(path, messages(said), every) == n, f"replayed: {said}: not the prompt of {text}")
+        cached(path, messages(json.dumps(other)), some)
+        cached(path, messages(json.dumps(back), f"other-{stream}"), some)
+        flat = [{"type": "function", "name": "note", "parameters": fields, "strict": True}]
+        items = ask + [{"type": "function_call", "call_id": id, "name": "note", "arguments": json.dumps(back, indent=1)},
+                       {"type": "function_call_output", "call_id": id, "output": "noted"}]
+        check(cached("/v1/responses", {"input": items, "tools": flat, "max_output_tokens": 1, "reasoning": {"effort": "none"}}, every) == n,
+              "replayed: responses: another prompt")
+        blocks = ask + [{"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_" + id, "name": "note", "input": back}]},
+                        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_" + id, "content": "noted"}]}]
+        check(cached("/v1/messages", {"messages": blocks, "max_tokens": 1, "tools": [{"name": "note", "input_schema": fields, "strict": True}]}, every) == n,
+              "replayed: messages: another prompt")
+
+
 chat()
 others()
+replayed()
 finish()
