@@ -377,7 +377,7 @@ static void choice_init(struct fm_answer *a, int i, struct fm_server *s, struct 
         .answer = a, .s = s, .r = r, .dialect = d, .ask = a->ask, .index = i, .prompt = i / a->ask.best_of};
     const size_t from = p->prompt && a->ask.ends ? a->ask.ends[p->prompt - 1] : 0;
     p->ask.n_ids = (a->ask.ends ? a->ask.ends[p->prompt] : a->ask.n_ids) - from;
-    p->ask.ids = a->ask.ids + from;
+    if (from) p->ask.ids += from; /* there may be none */
     p->ask.ends = NULL;
     p->ask.sampling.seed += (uint64_t)(i % a->ask.best_of);
     p->created = (long long)time(NULL);

@@ -175,10 +175,10 @@ static size_t unescape(const char *s, size_t n, char *out)
 
 static const struct fm_py *resolve(struct fm_schema *c, const struct fm_py *ref)
 {
-    const char *s = ref->text.s, *end = s + ref->text.n;
     const struct fm_py *at = c->root;
     char step[1024];
-    if (ref->kind == FM_PY_STRING && s < end && *s == '#') {
+    if (ref->kind == FM_PY_STRING && ref->text.n && *ref->text.s == '#') {
+        const char *s = ref->text.s, *end = s + ref->text.n;
         for (s++; at && s < end;) {
             if (*s++ != '/') return NULL;
             const char *slash = memchr(s, '/', (size_t)(end - s));
