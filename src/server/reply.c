@@ -286,7 +286,7 @@ static bool ends_in_thought(const struct fm_server *s, const struct fm_ask *a)
     const size_t n = a->n_ids < LAST ? a->n_ids : LAST;
     char *text = NULL;
     size_t len = 0;
-    if (fm_text_decode(s->tok, a->ids + a->n_ids - n, n, &text, &len, NULL)) return false;
+    if (!n || fm_text_decode(s->tok, a->ids + a->n_ids - n, n, &text, &len, NULL)) return false;
     while (len && (text[len - 1] == '\n' || text[len - 1] == ' ')) len--;
     const bool opened = len >= 7 && !memcmp(text + len - 7, "<think>", 7);
     fm_text_free(text);
