@@ -7,6 +7,7 @@
 #   err_has TEXT       standard error contains TEXT
 #   silent             standard error is empty
 #   failed_well        standard output is empty, standard error is one `fathom: WHAT: WHERE: WHY` and perhaps a hint
+#   serve OPTIONS…     a server in the background: its process in $pid, its port in $port, what it says in the file served
 #   train_small        m/model.gguf, a model of two steps on a text that never changes, so that its answers do not either
 set -u
 : "${BIN:?the program to test}"
@@ -81,4 +82,17 @@ train_small() {
     awk 'BEGIN { for (i = 0; i < 2000; i++) printf "static int f%d(int a, int b) { return a + %d * b; }\n", i % 97, i * i % 101 }' \
         >texts/small.c
     t 0 train --preset tiny-llama --vocab 300 --seq 32 --batch 2 --steps 2 --quiet -o m texts
+}
+
+serve() {
+    rm -f served
+    "$BIN" serve --port 0 "$@" 2>served &
+    pid=$!
+    for _ in $(seq 400); do
+        port=$(sed -n 2>/dev/null 's|^listening on http://.*:\([0-9]*\)/v1$|\1|p' served)
+        [ -z "$port" ] || return 0
+        sleep 0.05
+    done
+    last="serve $*"
+    complain 'it does not listen'
 }

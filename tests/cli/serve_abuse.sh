@@ -8,13 +8,7 @@ if [ ! -d "$cases" ]; then
     echo "SKIP  the cases of llhttp are not here ($cases)"
     cases=
 fi
-"$BIN" serve -m "$model" --port 0 --slots 4 --idle-seconds 2 --body-seconds 2 --connections-per-address 60 --quiet 2>served &
-pid=$!
-for _ in $(seq 200); do
-    port=$(sed -n 2>/dev/null 's|^listening on http://.*:\([0-9]*\)/v1$|\1|p' served)
-    [ -z "$port" ] || break
-    sleep 0.05
-done
+serve -m "$model" --slots 4 --idle-seconds 2 --body-seconds 2 --connections-per-address 60 --quiet
 last='serve, abused'
 # shellcheck disable=SC2086 # nothing when there are no cases
 python3 "$root/tests/server/abuse.py" "$port" $cases >out 2>err || complain 'it does not bear it'

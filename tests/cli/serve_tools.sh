@@ -11,13 +11,7 @@ fi
 python3 "$root/tests/server/retemplate.py" "$FATHOM_SMOLLM2" model.gguf \
     '<|im_start|> You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' \
     '<jupyter_code>=<|fim_prefix|>' '<jupyter_text>=<|fim_suffix|>' '<empty_output>=<|fim_middle|>' || exit 1
-"$BIN" serve -m model.gguf --port 0 2>served &
-pid=$!
-for _ in $(seq 400); do
-    port=$(sed -n 's|^listening on http://.*:\([0-9]*\)/v1$|\1|p' served)
-    [ -z "$port" ] || break
-    sleep 0.05
-done
+serve -m model.gguf
 last='serve'
 python3 "$root/tests/server/tools.py" "$port" >out 2>err || complain 'a dialect has its tools wrong'
 python3 "$root/tests/server/embeddings.py" "$port" >out 2>err || complain 'embeddings, models or holes are not right'

@@ -3,18 +3,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need_model
 
-start() { # options…: the server's process in $pid, its port in $port
-    rm -f served
-    "$BIN" serve -m "$model" --port 0 "$@" 2>served &
-    pid=$!
-    for _ in $(seq 400); do
-        port=$(sed -n 2>/dev/null 's|^listening on http://.*:\([0-9]*\)/v1$|\1|p' served)
-        [ -z "$port" ] || return 0
-        sleep 0.05
-    done
-    last="serve $*"
-    complain 'it does not listen'
-}
+start() { serve -m "$model" "$@"; } # options…
 
 stop() {
     kill "$pid"
