@@ -103,22 +103,12 @@ static struct expanded expanded_new(struct fm_ctx *c, const struct fm_mla_shape 
     return e;
 }
 
-/* Rows row0 … row0+n−1 of a matrix. */
-static struct fm_mat rows_of(const struct fm_mat *w, int row0, int n)
-{
-    struct fm_mat part = *w;
-    part.data = (char *)w->data + (size_t)row0 * w->row_bytes;
-    part.rows = n;
-    part.scale.row0 += row0;
-    return part;
-}
-
 /* Rows 0 … n−1 of the cache as keys and values of heads h0 … */
 static void expand_cached(struct fm_ctx *c, const struct fm_mla_shape *s, const struct fm_mla *w, struct expanded *e,
                           const struct fm_rows *keys, const struct fm_rows *values, struct fm_rows cache, int h0, int n)
 {
     const size_t Dk = (size_t)(s->Dn + s->Dr), Db = (size_t)(s->Dn + s->Dv), heads = (size_t)e->heads;
-    const struct fm_mat part = rows_of(&w->wkv_b, h0 * (int)Db, e->heads * (int)Db),
+    const struct fm_mat part = fm_mat_rows(&w->wkv_b, h0 * (int)Db, e->heads * (int)Db),
                         *heads_kvb = e->heads == s->H ? &w->wkv_b : &part;
     for (int s0 = 0; s0 < n; s0 += PIECE, cache.blocks += PIECE / FM_KV_BLOCK) {
         const int m = n - s0 < PIECE ? n - s0 : PIECE;

@@ -57,6 +57,16 @@ static inline struct fm_mat fm_mat_of(enum fm_fmt fmt, int rows, int cols, void 
                            .data = data};
 }
 
+/* Rows row0 … row0+n−1 of w, where they lie. */
+static inline struct fm_mat fm_mat_rows(const struct fm_mat *w, int row0, int n)
+{
+    struct fm_mat part = *w;
+    part.rows = n;
+    part.data = (char *)w->data + (size_t)row0 * w->row_bytes;
+    part.scale.row0 += row0;
+    return part;
+}
+
 /* dst[n] = columns col … col+n−1 of a row, by the format's decoder (or a kernel with the same bits), times the scales:
  * one more rounding each.  col and n are multiples of the format's block. */
 void fm_mat_decode(float *dst, const struct fm_mat *w, int row, int col, int n, fm_decode_fn decode);

@@ -109,10 +109,7 @@ void fm_cpu_matmul_heads(struct fm_ctx *c, float *y, size_t y_t, size_t y_h, con
         int rows = T - t < step ? T - t : step;
         if (int8) quantise(c, x + t * x_t, x_t, x_h, H, rows, w->cols);
         for (int h = 0; h < H; h++) {
-            struct fm_mat part = *w;
-            part.rows = n;
-            part.data = (char *)w->data + (size_t)(h * head_rows + row0) * w->row_bytes;
-            part.scale.row0 += h * head_rows + row0;
+            const struct fm_mat part = fm_mat_rows(w, h * head_rows + row0, n);
             be->products[h] = forward(y + t * y_t + h * y_h, y_t, x + t * x_t + h * x_h, x_t, &part, rows);
             if (int8) be->products[h].xq = (struct fm_q8x *)be->rows + (size_t)h * rows * (w->cols / 32);
         }
