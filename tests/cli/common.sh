@@ -8,6 +8,7 @@
 #   silent             standard error is empty
 #   failed_well        standard output is empty, standard error is one `fathom: WHAT: WHERE: WHY` and perhaps a hint
 #   serve OPTIONS…     a server in the background: its process in $pid, its port in $port, what it says in the file served
+#   smollm2_with_tools model.gguf: SmolLM2 in a chat format that has words for tools; without SmolLM2 the test is skipped
 #   train_small        m/model.gguf, a model of two steps on a text that never changes, so that its answers do not either
 set -u
 : "${BIN:?the program to test}"
@@ -70,6 +71,18 @@ need_model() {
         echo 'models/default.gguf is not there'
         exit 77
     fi
+}
+
+smollm2_with_tools() {
+    if [ ! -e "${FATHOM_SMOLLM2:-}" ]; then
+        echo 'SmolLM2 is not here (tests/fetch_smollm2.sh)'
+        exit 77
+    fi
+    [ $quick = 0 ] || exit 78
+    # its own chat format knows no tools: the file says that it is Qwen 2.5's, whose marks it has
+    python3 "$root/tests/server/retemplate.py" "$FATHOM_SMOLLM2" model.gguf \
+        '<|im_start|> You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' \
+        '<jupyter_code>=<|fim_prefix|>' '<jupyter_text>=<|fim_suffix|>' '<empty_output>=<|fim_middle|>' || exit 1
 }
 
 finish() {

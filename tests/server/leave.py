@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A client leaves in each phase of a request; the slot is free within 100 ms (the best of three, for this machine may be busy).
 usage: leave.py PORT"""
+import functools
 import json
 import random
 import re
@@ -10,7 +11,6 @@ import time
 import urllib.request
 
 PORT = int(sys.argv[1])
-
 
 
 def metrics():
@@ -85,9 +85,51 @@ def silent_answer():
     return seconds_to_notice(s)[0]
 
 
+def call(path, letters):
+    """A stream that says nothing until the name of the tool it must call is whole, which takes as many letters."""
+    name = "".join(random.choices("bcdfghjklmnpqrstvwxz", k=letters))
+    fields = {"type": "object", "properties": {}, "additionalProperties": False}
+    f = {"name": name, "parameters": fields}
+    body = {"stream": True, "messages": [{"role": "user", "content": "Do it."}], "max_tokens": 3000}
+    if path == "/v1/messages":
+        tools = {"tools": [{"name": name, "input_schema": fields}], "tool_choice": {"type": "tool", "name": name}}
+    elif path == "/v1/responses":
+        body = {"stream": True, "input": "Do it.", "max_output_tokens": 3000}
+        tools = {"tools": [{"type": "function", **f}], "tool_choice": {"type": "function", "name": name}}
+    else:
+        tools = {"tools": [{"type": "function", "function": f}], "tool_choice": {"type": "function", "function": {"name": name}}}
+    return name.encode(), begin(path, {**body, **tools})
+
+
+# that there is a call, and that it was all of the answer
+TOLD = {"/v1/chat/completions": (b'"tool_calls"', b'"finish_reason":"tool_calls"'), "/v1/messages": (b'"tool_use"', b'"stop_reason":"tool_use"'),
+        "/v1/responses": (b"response.output_item.added", b"event: response.completed")}
+
+
+def withheld(path):
+    """Left while a call is still being collected, far from its end; left alone, such a stream ends with the call."""
+    name, s = call(path, 60)
+    got = b""
+    while name not in got or any(mark not in got for mark in TOLD[path]):
+        got += s.recv(1 << 16) or sys.exit(f"{path}: no call came: {got[-500:]}")
+    while metrics()["fathom_requests_running"]:
+        pass
+    name, s = call(path, 1500)
+    wait_for_slot(s, lambda x: x["answer_tokens"] > 20)
+    told = received(s, 0.1)
+    now = [x for x in slots() if x["is_processing"]]
+    assert told.startswith(b"HTTP/1.1 200") and TOLD[path][0] not in told, f"{path}: it is not withheld: {told}"
+    took, before, after = seconds_to_notice(s)
+    said = after["fathom_answer_tokens_total"] - before["fathom_answer_tokens_total"]
+    assert len(now) == 1 and now[0]["answer_tokens"] > 20 and said < 1000, f"{path}: {said} tokens more, {now}"
+    return took
+
+
 bad = 0
-for phase in (prompt, answer, silent_answer):
+phases = {phase.__name__: phase for phase in (prompt, answer, silent_answer)}
+phases.update({"withheld by " + path: functools.partial(withheld, path) for path in TOLD})
+for name, phase in phases.items():
     best = min(phase() for _ in range(3))
-    print(f"{phase.__name__}: {1e3 * best:.0f} ms")
+    print(f"{name}: {1e3 * best:.0f} ms")
     bad += best > 0.1
 sys.exit(bad)
