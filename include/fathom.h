@@ -43,6 +43,7 @@ struct fm_engine_options {
     bool exact;          /* dequantised weights, float32, absorbed MLA, fixed order: the referee           */
     bool deterministic;  /* fast kernels, same bits whatever the session's history (implied by exact)      */
     const char *kv_type; /* what caches keep: "f32", "bf16", "q8_0"; NULL: q8_0, or f32 where exact        */
+    const char *pin;     /* keep threads on their processors: "on", "off"; NULL, "auto": on their memory node  */
     const char *pack;    /* copy weights into the layout read fastest: "on", "off"; NULL, "auto": if they fit */
     int ctx;             /* longest context a session may ask for; 0: the model's own, at most 4096        */
     int chunk;           /* prompt tokens per step; 0: 512.  Changes no bits, only memory and speed        */

@@ -1,8 +1,10 @@
 /* What the system says, read from folders made here; what doctor measures; how figures are kept. */
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +17,8 @@
 
 #include "base/host.h"
 #include "base/mem.h"
+#include "base/pool.h"
+#include "base/topology.h"
 #include "fathom.h"
 #include "run/disk_speed.h"
 
@@ -116,6 +120,132 @@ static void facts_are_read(void **state)
     assert_int_equal(h.turbo, 0);
     assert_int_equal(h.memory_limit, 0);
     assert_int_equal(fm_host_memory_free(&h), h.memory_available);
+}
+
+/* ---- topology -------------------------------------------------------------------------------------------------- */
+
+/* Two nodes of four cores with two threads each, numbered as servers do: all first siblings, then all second ones. */
+static void put_two_nodes(void)
+{
+    put("/sys/devices/system/cpu/online", "0-15\n");
+    put("/sys/devices/system/node/online", "0-1\n");
+    put("/sys/devices/system/node/node0/cpulist", "0-3,8-11\n");
+    put("/sys/devices/system/node/node1/cpulist", "4-7,12-15\n");
+    for (int i = 0; i < 16; i++) {
+        char path[96], list[16];
+        (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
+        (void)snprintf(list, sizeof list, "%d,%d\n", i % 8, i % 8 + 8);
+        put(path, list);
+    }
+}
+
+static void stand(const struct fm_topology *t, int n, const int *cpus)
+{
+    for (int i = 0; i < n; i++) assert_int_equal(fm_topology_place(t, n, i)->id, cpus[i]);
+}
+
+static void threads_have_their_places(void **state)
+{
+    static struct fm_topology t;
+    int first[FM_NODES_MAX + 1];
+    (void)state;
+    put_two_nodes();
+    fm_topology_read(&t, root);
+    assert_int_equal(t.n, 16);
+    assert_int_equal(t.n_cores, 8);
+    assert_int_equal(t.n_nodes, 2);
+    assert_int_equal(t.node_cores[1], 4);
+    assert_int_equal(t.node_cpus[1], 8);
+    /* both nodes' memory, and no core twice while there are others */
+    stand(&t, 2, (const int[]){0, 4});
+    stand(&t, 4, (const int[]){0, 1, 4, 5});
+    stand(&t, 8, (const int[]){0, 1, 2, 3, 4, 5, 6, 7});
+    stand(&t, 12, (const int[]){0, 1, 2, 3, 8, 9, 4, 5, 6, 7, 12, 13});
+    stand(&t, 16, (const int[]){0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15});
+    for (int n = 1; n <= 40; n++) { /* more than processors, too: each thread on the node it counts for */
+        fm_topology_share(&t, n, first);
+        assert_int_equal(first[0], 0);
+        assert_int_equal(first[2], n);
+        assert_true(abs(2 * first[1] - n) <= 1);
+        for (int i = 0; i < n; i++) assert_int_equal(fm_topology_place(&t, n, i)->node, i >= first[1]);
+    }
+    /* a node with fewer cores gets fewer threads, one without processors none */
+    put("/sys/devices/system/cpu/online", "0-5\n");
+    put("/sys/devices/system/node/online", "0-2\n");
+    put("/sys/devices/system/node/node2/cpulist", "\n");
+    fm_topology_read(&t, root);
+    assert_int_equal(t.n_nodes, 2);
+    stand(&t, 6, (const int[]){0, 1, 2, 3, 4, 5});
+    stand(&t, 3, (const int[]){0, 1, 4});
+    fm_topology_read(&t, "/nonexistent");
+    assert_int_equal(t.n, 1);
+    assert_int_equal(fm_topology_place(&t, 3, 2)->id, 0);
+}
+
+static void pinning_is_decided(void **state)
+{
+    static struct fm_topology two, one;
+    (void)state;
+    put_two_nodes();
+    fm_topology_read(&two, root);
+    put("/sys/devices/system/node/online", "0\n");
+    put("/sys/devices/system/node/node0/cpulist", "0-15\n");
+    fm_topology_read(&one, root);
+    assert_int_equal(one.n_nodes, 1);
+    static const struct {
+        enum fm_pin wanted;
+        bool two;
+        int n;
+        double load, quota;
+        enum fm_pin is;
+    } rows[] = {
+        {FM_PIN_AUTO, false, 8, 0, 0, FM_PIN_OFF}, /* one node: the system knows better             */
+        {FM_PIN_AUTO, true, 8, 0.3, 0, FM_PIN_AUTO}, {FM_PIN_AUTO, true, 8, 1, 0, FM_PIN_OFF}, /* another program */
+        {FM_PIN_AUTO, true, 6, 2, 0, FM_PIN_AUTO},   {FM_PIN_AUTO, true, 8, 0, 4, FM_PIN_OFF}, /* a control group */
+        {FM_PIN_AUTO, true, 9, 0, 0, FM_PIN_OFF},    {FM_PIN_ON, false, 16, 9, 0, FM_PIN_ON},
+        {FM_PIN_ON, true, 17, 0, 0, FM_PIN_OFF},     {FM_PIN_OFF, true, 8, 0, 0, FM_PIN_OFF},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(
+            fm_pin_decide(rows[i].wanted, rows[i].two ? &two : &one, rows[i].n, rows[i].load, rows[i].quota),
+            rows[i].is);
+    assert_int_equal(fm_pin_named(NULL), FM_PIN_AUTO);
+    assert_int_equal(fm_pin_named("on"), FM_PIN_ON);
+    assert_int_equal(fm_pin_named("of"), FM_PIN_COUNT);
+}
+
+struct seen {
+    atomic_int cpus[4]; /* of each thread: how many it may run on, 0: it had no item */
+};
+
+static void look(void *arg, int begin, int end, int thread)
+{
+    struct seen *s = arg;
+    cpu_set_t set;
+    (void)begin, (void)end;
+    if (!sched_getaffinity(0, sizeof set, &set)) atomic_store(&s->cpus[thread], CPU_COUNT(&set));
+    (void)usleep(1000); /* others come, too */
+}
+
+/* Workers stand on a processor each; the caller and the pool after it on all. */
+static void workers_are_pinned(void **state)
+{
+    static struct fm_topology t;
+    struct fm_pool *p;
+    const int all = fm_cpu_allowed(), n = all < 4 ? all : 4;
+    (void)state;
+    fm_topology_here(&t);
+    assert_int_equal(t.n, all);
+    for (int how = FM_PIN_ON; how <= FM_PIN_OFF; how++) {
+        struct seen s = {0};
+        ok(fm_pool_new_pinned(n, (enum fm_pin)how, &p, &err));
+        assert_int_equal(fm_pool_pin(p), how);
+        for (int i = 0; i < 20; i++) fm_parallel_for(p, 4 * n, 1, look, &s);
+        fm_pool_free(p);
+        assert_int_equal(atomic_load(&s.cpus[0]), all);
+        for (int i = 1; i < n; i++)
+            if (atomic_load(&s.cpus[i])) assert_int_equal(atomic_load(&s.cpus[i]), how == FM_PIN_ON ? 1 : all);
+    }
 }
 
 /* The tightest group above this process counts; pages of files can be given back. */
@@ -467,6 +597,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(facts_are_read),
+        cmocka_unit_test(threads_have_their_places),
+        cmocka_unit_test(pinning_is_decided),
+        cmocka_unit_test(workers_are_pinned),
         cmocka_unit_test(limits_of_control_groups),
         cmocka_unit_test(nothing_to_read),
         cmocka_unit_test(figures_are_sane),

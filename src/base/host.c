@@ -11,17 +11,21 @@
 
 enum { TEXT = 1 << 13 };
 
-/* The beginning of a small file; "" when it cannot be read. */
-static const char *slurp(char text[TEXT], const char *root, const char *path)
+const char *fm_host_text(char *text, size_t room, const char *root, const char *path)
 {
     char full[PATH_MAX];
     text[0] = 0;
     const int n = snprintf(full, sizeof full, "%s%s", root, path);
     FILE *f = n > 0 && (size_t)n < sizeof full ? fopen(full, "re") : NULL;
     if (!f) return text;
-    text[fread(text, 1, TEXT - 1, f)] = 0;
+    text[fread(text, 1, room - 1, f)] = 0;
     (void)fclose(f);
     return text;
+}
+
+static const char *slurp(char text[TEXT], const char *root, const char *path)
+{
+    return fm_host_text(text, TEXT, root, path);
 }
 
 static bool number_in(const char *root, const char *path, uint64_t *out)
@@ -128,7 +132,7 @@ static void read_clock(struct fm_host *h, const char *root)
     h->turbo = -1;
     if (number_in(root, "/sys/devices/system/cpu/intel_pstate/no_turbo", &v)) h->turbo = !v;
     if (number_in(root, "/sys/devices/system/cpu/cpufreq/boost", &v)) h->turbo = v != 0;
-    h->load = strtod(slurp(text, root, "/proc/loadavg"), NULL);
+    h->load = fm_host_load(root);
 }
 
 /* ---- memory ---- */
@@ -262,6 +266,12 @@ void fm_host_read(struct fm_host *h, const char *root)
     read_memory(h, root);
     for (int i = 0; i < 2; i++) climb(h, root, &memory_groups[i], memory_group);
     h->cpu_quota = fm_host_cpu_quota(root);
+}
+
+double fm_host_load(const char *root)
+{
+    char text[TEXT];
+    return strtod(slurp(text, root, "/proc/loadavg"), NULL);
 }
 
 double fm_host_cpu_quota(const char *root)

@@ -4,6 +4,7 @@
 #define FM_BASE_HOST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct fm_host {
@@ -25,8 +26,12 @@ struct fm_host {
 /* root: "" for this machine; a folder that holds proc/ and sys/ in tests. */
 void fm_host_read(struct fm_host *h, const char *root);
 
-/* Only cpu_quota of that. */
+/* Only cpu_quota, or load, of that. */
 double fm_host_cpu_quota(const char *root);
+double fm_host_load(const char *root);
+
+/* text: the beginning of root/path, room − 1 bytes at most; "" when it cannot be read. */
+const char *fm_host_text(char *text, size_t room, const char *root, const char *path);
 
 /* What this process may still take: available memory, or less where a control group says so.  0: unknown. */
 uint64_t fm_host_memory_free(const struct fm_host *h);

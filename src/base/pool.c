@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/host.h"
 #include "base/mem.h"
+#include "base/topology.h"
 
 enum {
     SPINS = 4000,       /* pauses, about 50 us: the caller's before it yields, a worker's at first … */
@@ -39,7 +40,9 @@ struct range {
 };
 
 struct fm_pool {
-    int n_threads;
+    int n_threads, n_wanted;
+    enum fm_pin pin;
+    struct fm_topology topology;
     pthread_t threads[MAX_THREADS];
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -68,7 +71,15 @@ int fm_cpu_allowed(void)
     return n > 0 ? (int)n : 1;
 }
 
-int fm_cpu_count(void) { return fm_cpu_within(fm_cpu_allowed(), fm_host_cpu_quota("")); }
+int fm_cpu_count(void)
+{
+    struct fm_topology *t = fm_malloc(sizeof *t);
+    if (!t) return 1;
+    fm_topology_here(t);
+    const int n = fm_cpu_within(t->n_cores, fm_host_cpu_quota(""));
+    fm_free(t);
+    return n;
+}
 
 int fm_cpu_within(int allowed, double quota)
 {
@@ -130,6 +141,7 @@ static void *worker(void *v)
 {
     struct worker_arg w = *(struct worker_arg *)v;
     fm_free(v);
+    fm_pin_thread(w.pool->pin, &w.pool->topology, w.pool->n_wanted, w.thread);
     unsigned seen = 0;
     int spins = SPINS;
     for (;;) {
@@ -153,6 +165,11 @@ static void start_job(struct fm_pool *p)
 
 enum fm_status fm_pool_new(int n_threads, struct fm_pool **out, struct fm_error *err)
 {
+    return fm_pool_new_pinned(n_threads, FM_PIN_AUTO, out, err);
+}
+
+enum fm_status fm_pool_new_pinned(int n_threads, enum fm_pin pin, struct fm_pool **out, struct fm_error *err)
+{
     if (n_threads <= 0) n_threads = fm_cpu_count();
     if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
     struct fm_pool *p = fm_calloc(1, sizeof *p);
@@ -160,6 +177,9 @@ enum fm_status fm_pool_new(int n_threads, struct fm_pool **out, struct fm_error 
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->n_threads = 1;
+    p->n_wanted = n_threads;
+    fm_topology_here(&p->topology);
+    p->pin = fm_pin_decide(pin, &p->topology, n_threads, fm_host_load(""), fm_host_cpu_quota(""));
     for (int i = 1; i < n_threads; i++) {
         struct worker_arg *w = fm_malloc(sizeof *w);
         if (w) *w = (struct worker_arg){p, i};
@@ -189,6 +209,7 @@ void fm_pool_free(struct fm_pool *p)
 }
 
 int fm_pool_size(const struct fm_pool *p) { return p ? p->n_threads : 1; }
+enum fm_pin fm_pool_pin(const struct fm_pool *p) { return p ? p->pin : FM_PIN_OFF; }
 
 void fm_parallel_for(struct fm_pool *p, int n, int grain, fm_pool_fn fn, void *arg)
 {

@@ -8,6 +8,7 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "base/str.h"
+#include "base/topology.h"
 #include "cli/machine.h"
 #include "cli/setup.h"
 #include "cli/signals.h"
@@ -38,6 +39,25 @@ static void fact(const char *name, const char *value)
     if (*value) printf("%-24s %s\n", name, value);
 }
 
+/* "2: 8 cores, 16 processors, threads 0-7; 8 cores, …" */
+static void nodes(int threads)
+{
+    static struct fm_topology t;
+    int first[FM_NODES_MAX + 1];
+    struct fm_buf b = {0};
+    fm_topology_here(&t);
+    if (t.n_nodes < 2) return;
+    fm_topology_share(&t, threads, first);
+    fm_buf_printf(&b, "%d", t.n_nodes);
+    for (int k = 0; k < t.n_nodes; k++) {
+        fm_buf_printf(&b, "%s node %d: %d cores, %d processors", k ? ";" : ",", t.node_id[k], t.node_cores[k],
+                      t.node_cpus[k]);
+        if (first[k] < first[k + 1]) fm_buf_printf(&b, ", threads %d-%d", first[k], first[k + 1] - 1);
+    }
+    if (!b.failed) fact("memory nodes", b.data);
+    fm_buf_release(&b);
+}
+
 static void facts(const struct fm_machine *m)
 {
     char text[160], a[16], b[16], c[16];
@@ -63,8 +83,7 @@ static void facts(const struct fm_machine *m)
         snprintf(text, sizeof text, "%s, %s in use", fm_bytes_text(m->swap_total, a), fm_bytes_text(m->swap_used, b));
         fact("swap", text);
     }
-    snprintf(text, sizeof text, "%d", m->numa_nodes);
-    fact("memory nodes", m->numa_nodes ? text : "");
+    nodes(m->threads);
     fact("huge pages", m->huge_pages);
     fact("governor", m->governor);
     fact("turbo", m->turbo < 0 ? "" : m->turbo ? "on" : "off");

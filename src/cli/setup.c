@@ -24,6 +24,8 @@ const struct fm_opt fm_model_row[] = {
 
 const struct fm_opt fm_engine_rows[] = {
     {'t', "threads", FM_OPT_INT, AT(engine.threads), 1, 1024, "N", "compute threads (default: one per core)"},
+    {0, "pin", FM_OPT_TEXT, AT(engine.pin), 0, 0, "HOW",
+     "keep threads on their processors: auto (on those of their memory node), on or off (default: auto)"},
     {'c', "ctx", FM_OPT_INT, AT(engine.ctx), 1, 1 << 24, "N", "longest context (default: the model's, at most 4096)"},
     {0, "kv-type", FM_OPT_TEXT, AT(engine.kv_type), 0, 0, "TYPE",
      "what the KV cache keeps: f32, bf16 or q8_0 (default: q8_0; f32 with --exact)"},

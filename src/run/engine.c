@@ -11,7 +11,7 @@
 /* The machine that computes: threads, kernels, the arena of a step. */
 static enum fm_status start_compute(struct fm_engine *e, int threads, struct fm_error *err)
 {
-    FM_TRY(fm_pool_new(threads, &e->pool, err));
+    FM_TRY(fm_pool_new_pinned(threads, e->pin, &e->pool, err));
     FM_TRY(fm_cpu_backend_new(e->pool, &e->backend, err));
     FM_TRY(fm_arena_init(&e->step, "step", e->plan.step_bytes, err));
     FM_TRY(fm_kvpool_init(&e->kv, e->plan.block_bytes, err));
@@ -53,6 +53,7 @@ enum fm_status fm_engine_open_for(const struct fm_engine_options *o, bool for_in
     struct fm_engine *e = fm_calloc(1, sizeof *e);
     if (!e) return fm_fail_memory(err, "an engine", sizeof *e);
     enum fm_status st;
+    e->pin = fm_pin_named(o->pin);
     FM_GOTO(load(e, o, for_inference, err));
     FM_GOTO(start_compute(e, o->threads, err));
     if (e->plan.packed_bytes && for_inference) FM_GOTO(fm_model_pack(&e->model, e->file, err));
@@ -88,7 +89,7 @@ enum fm_status fm_engine_set_threads(struct fm_engine *e, int threads, struct fm
 {
     struct fm_pool *pool = NULL;
     void *backend = NULL;
-    enum fm_status st = fm_pool_new(threads, &pool, err);
+    enum fm_status st = fm_pool_new_pinned(threads, e->pin, &pool, err);
     if (!st) st = fm_cpu_backend_new(pool, &backend, err);
     if (st) {
         fm_pool_free(pool);

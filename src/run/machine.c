@@ -118,7 +118,8 @@ static bool slow_clock(const struct fm_machine *m, char *text, size_t n)
 static bool many_nodes(const struct fm_machine *m, char *text, size_t n)
 {
     if (m->numa_nodes < 2) return false;
-    snprintf(text, n, "%d memory nodes: weights lie on one of them unless run under numactl --interleave=all",
+    snprintf(text, n,
+             "%d memory nodes: weights that stay mapped lie where they were read first, see numactl --interleave=all",
              m->numa_nodes);
     return true;
 }

@@ -17,6 +17,8 @@ enum fm_status fm_options_check(const struct fm_engine_options *o, struct fm_err
     if (!o->model || !*o->model) return fm_fail(err, FM_ERR_USAGE, "open model: no model given");
     if (o->threads < 0 || o->threads > FM_THREADS_MAX)
         return fm_fail(err, FM_ERR_USAGE, "open model: %d threads: not within 0 … %d", o->threads, FM_THREADS_MAX);
+    if (fm_pin_named(o->pin) == FM_PIN_COUNT)
+        return fm_fail(err, FM_ERR_USAGE, "open model: pinning '%.40s': none of auto, on, off", o->pin);
     if (o->ctx < 0 || o->ctx > FM_CTX_MAX)
         return fm_fail(err, FM_ERR_USAGE, "open model: context of %d tokens: not within 0 … %d", o->ctx, FM_CTX_MAX);
     if (o->chunk < 0 || o->chunk > FM_CHUNK_MAX)

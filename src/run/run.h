@@ -64,6 +64,7 @@ struct fm_engine {
     const char *chat;          /* name of the chat format; NULL: continues text         */
     struct fm_model_info *info;
     struct fm_plan plan;
+    enum fm_pin pin; /* as asked for */
     struct fm_pool *pool;
     void *backend;
     struct fm_arena step;

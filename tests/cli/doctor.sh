@@ -13,6 +13,24 @@ t 3 doctor -q /no/such/file
 failed_well
 err_has '/no/such/file'
 [ ! -e cache/fathom/doctor.json ] || complain 'a failed measurement was kept'
+
+# another machine's processors: two nodes of two cores with two threads each
+mkdir -p two/sys/devices/system/{cpu,node/node0,node/node1}
+echo 0-7 >two/sys/devices/system/cpu/online
+echo 0-1 >two/sys/devices/system/node/online
+echo 0-1,4-5 >two/sys/devices/system/node/node0/cpulist
+echo 2-3,6-7 >two/sys/devices/system/node/node1/cpulist
+for i in 0 1 2 3 4 5 6 7; do
+    mkdir -p two/sys/devices/system/cpu/cpu$i/topology
+    echo $((i % 4)),$((i % 4 + 4)) >two/sys/devices/system/cpu/cpu$i/topology/thread_siblings_list
+done
+FATHOM_SYS=$PWD/two t 0 version
+out_has 'threads 4'
+FATHOM_SYS=$PWD/two t 0 doctor --quick --seconds 0.1 --no-save -q
+out_has '2, node 0: 2 cores, 4 processors, threads 0-1; node 1: 2 cores, 4 processors, threads 2-3'
+t 2 run --pin here x
+failed_well
+err_has "'here': none of auto, on, off"
 [ "$quick" = 0 ] || finish
 
 t 0 doctor --quick --seconds 0.2 -q
