@@ -8,37 +8,15 @@
 // clang-format on
 
 #include "base/rng.h"
-#include "text/matcher.h"
-
-struct machine {
-    struct fm_grammar g;
-    struct fm_matcher *m;
-};
+#include "grammar_machine.h"
 
 static enum fm_status open_gbnf(struct machine *x, const char *text, const struct fm_token_trie *t,
                                 struct fm_error *err)
 {
     struct fm_gbuild b = {0};
     int root = -1;
-    enum fm_status st = fm_gbnf_parse(&b, text, strlen(text), "grammar", &root, err);
-    if (!st) st = fm_grammar_compile(&b, root, t ? fm_token_trie_has_mark : NULL, t, "grammar", &x->g, err);
-    fm_gbuild_release(&b);
-    if (st) return st;
-    st = fm_matcher_new(&x->g, &x->m, err);
-    if (st) fm_grammar_release(&x->g);
-    return st;
-}
-
-static void close_machine(struct machine *x)
-{
-    fm_matcher_free(x->m);
-    fm_grammar_release(&x->g);
-}
-
-static bool takes(struct machine *x, const char *s)
-{
-    fm_matcher_reset(x->m);
-    return fm_matcher_text(x->m, s, strlen(s)) && fm_matcher_accepts(x->m);
+    const enum fm_status st = fm_gbnf_parse(&b, text, strlen(text), "grammar", &root, err);
+    return open_machine(x, &b, root, st, t, "grammar", err);
 }
 
 /* ---- GBNF ---- */
@@ -126,9 +104,14 @@ static void test_masks(void **state)
     static const char object[] =
         "root ::= \"{\" (pair (\", \" pair){0,3})? \"}\"\npair ::= str \": \" (str | num | root)\n"
         "str ::= \"\\\"\" [^\"\\\\\\x00-\\x1f]* \"\\\"\"\nnum ::= \"-\"? [0-9]{1,4}";
-    static const char *const grammars[] = {object, "root ::= [a-z ]{0,40} (\"!\" | .{3,6} \"?\")",
+    static const char *const grammars[] = {object,
+                                           "root ::= [a-z ]{0,40} (\"!\" | .{3,6} \"?\")",
                                            "root ::= (\"the \" | \"a \" | [b-m]+ \" \"){3,} \".\"",
-                                           "root ::= [^x]{2,12} | \"x\" [\xC3\xA0-\xC3\xBF ]+"};
+                                           "root ::= [^x]{2,12} | \"x\" [\xC3\xA0-\xC3\xBF ]+",
+                                           "root ::= .{30,90} \"!\"",
+                                           "root ::= ([a-z]{0,3} \" \"){5,60} \".\"",
+                                           "root ::= (\"ab\" | word \"-\" | [c-z ,]{1,50} \"\\n\"){2,70}\n"
+                                           "word ::= [a-zA-Z ']{3,80}"};
     const struct fm_tokenizer *tok = *state;
     struct fm_token_trie *t;
     struct fm_rng rng;
@@ -139,7 +122,7 @@ static void test_masks(void **state)
         assert_int_equal(open_gbnf(&x, grammars[i], t, NULL), FM_OK);
         assert_int_equal(open_gbnf(&twin, grammars[i], t, NULL), FM_OK);
         struct fm_buf text = {0};
-        for (int step = 0; step < 24; step++) {
+        for (int step = 0; step < 60; step++) {
             bool any;
             fm_buf_add(&text, "", 0);
             const uint64_t *mask = fm_matcher_mask(x.m, t, &any);

@@ -11,14 +11,9 @@
 
 #include "base/json.h"
 #include "base/rng.h"
+#include "grammar_machine.h"
 #include "json_schema.h"
 #include "text/grammar_json.h"
-#include "text/matcher.h"
-
-struct machine {
-    struct fm_grammar g;
-    struct fm_matcher *m;
-};
 
 static enum fm_status open_schema(struct machine *x, const char *text, const struct fm_token_trie *t,
                                   struct fm_error *err)
@@ -32,23 +27,8 @@ static enum fm_status open_schema(struct machine *x, const char *text, const str
         struct fm_gjson g = fm_gjson_new(&b);
         st = fm_schema_parse(&g, schema, "schema", &root, err);
     }
-    if (!st) st = fm_grammar_compile(&b, root, t ? fm_token_trie_has_mark : NULL, t, "schema", &x->g, err);
-    fm_gbuild_release(&b);
     fm_py_release(&doc);
-    if (!st) st = fm_matcher_new(&x->g, &x->m, err);
-    return st;
-}
-
-static void close_machine(struct machine *x)
-{
-    fm_matcher_free(x->m);
-    fm_grammar_release(&x->g);
-}
-
-static bool takes(struct machine *x, const char *s)
-{
-    fm_matcher_reset(x->m);
-    return fm_matcher_text(x->m, s, strlen(s)) && fm_matcher_accepts(x->m);
+    return open_machine(x, &b, root, st, t, "schema", err);
 }
 
 /* ---- by hand ---- */

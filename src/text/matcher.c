@@ -57,7 +57,8 @@ struct fm_matcher {
     uint32_t stamp;
     bool set_accepts;
     int state, begin;
-    int32_t start; /* the operation that begins */
+    int32_t start;  /* the operation that begins       */
+    int known_loop; /* a state with its loop; −1: none */
     struct mask masks[MASKS];
     int32_t *path; /* states along a branch of the trie */
     int path_size;
@@ -323,6 +324,7 @@ static bool clear(struct fm_matcher *m)
     memset(m->state_slots.data, 0xFF, SLOTS * sizeof(int32_t));
     FRAMES(m)[m->frames.n++] = (struct frame){.parent = -1, .pc = 0, .chain = -1};
     drop_masks(m);
+    m->known_loop = -1;
     return true;
 }
 
@@ -469,8 +471,54 @@ static bool wide_back(struct fm_matcher *m, int home, int at, uint8_t lead, int 
     return true;
 }
 
+/* Whether frames x and y differ only in how often loops went round, by too little for `bytes` more bytes to meet a bound of one
+ * and not of the other.  *more: the most that y's loops are ahead. */
+static bool frames_alike(const struct fm_matcher *m, int x, int y, uint64_t bytes, uint32_t *more)
+{
+    for (; x != y; x = FRAMES(m)[x].parent, y = FRAMES(m)[y].parent) {
+        const struct frame f = FRAMES(m)[x], g = FRAMES(m)[y];
+        const uint32_t lo = f.count < g.count ? f.count : g.count, hi = f.count < g.count ? g.count : f.count;
+        if (f.pc != g.pc || f.depth != g.depth) return false;
+        if (lo == hi) continue;
+        const struct fm_gop *op = &m->g->ops[-1 - f.pc]; /* calls have no count */
+        if ((op->max != FM_NO_MAX && hi + bytes >= op->max) || (lo < op->min && hi + bytes >= op->min)) return false;
+        if (g.count > f.count && hi - lo > *more) *more = hi - lo;
+    }
+    return true;
+}
+
+/* Whether the same texts of so many bytes may come in states a and b, which differ in rounds of loops only. */
+static bool states_alike(const struct fm_matcher *m, int a, int b, int bytes, uint32_t *more)
+{
+    const struct state x = STATES(m)[a], y = STATES(m)[b];
+    *more = 0;
+    if (x.n != y.n || x.accepts != y.accepts) return false;
+    for (int i = 0; i < x.n; i++) {
+        const struct thread s = THREADS(m)[x.first + i], t = THREADS(m)[y.first + i];
+        if (s.pc != t.pc || !frames_alike(m, s.frame, t.frame, (uint64_t)bytes, more)) return false;
+    }
+    return true;
+}
+
+/* What is known of another round. */
+static bool know_loop(struct fm_matcher *m, int s)
+{
+    enum { CHARACTER = 4 };
+    uint32_t more;
+    struct state *x = &STATES(m)[s];
+    if (m->known_loop < 0 || !states_alike(m, m->known_loop, s, CHARACTER, &more)) return false;
+    const struct state *known = &STATES(m)[m->known_loop];
+    if (known->rounds <= more) return false;
+    x->looped = known->looped;
+    x->wide = known->wide;
+    x->rounds = known->rounds == UINT32_MAX ? UINT32_MAX : known->rounds - more;
+    memcpy(x->loop, known->loop, sizeof x->loop);
+    return true;
+}
+
 static void find_loop(struct fm_matcher *m, int s)
 {
+    if (know_loop(m, s)) return;
     uint64_t loop[2] = {0, 0};
     uint32_t rounds = UINT32_MAX;
     int n = 0;
@@ -493,6 +541,7 @@ static void find_loop(struct fm_matcher *m, int s)
     x->rounds = rounds;
     x->loop[0] = loop[0];
     x->loop[1] = loop[1];
+    m->known_loop = s;
 }
 
 /* Whether every token at and below node i may come in state s. */
@@ -562,13 +611,21 @@ static void compute_mask(struct fm_matcher *m, const struct fm_token_trie *t, st
     for (size_t i = 0; i < words && !x->any; i++) x->any = x->bits[i] != 0;
 }
 
-/* The one of this state, or the one that was not used for longest. */
+/* The one of this state or of another that no token tells from it, or the one that was not used for longest. */
 static struct mask *find_mask(struct fm_matcher *m, const struct fm_token_trie *t)
 {
     struct mask *oldest = &m->masks[0];
+    uint32_t more;
     for (int i = 0; i < MASKS; i++) {
-        if (m->masks[i].bits && m->masks[i].state == m->state) return &m->masks[i];
-        if (m->masks[i].used < oldest->used) oldest = &m->masks[i];
+        struct mask *x = &m->masks[i];
+        if (x->bits && x->state == m->state) return x;
+        if (x->used < oldest->used) oldest = x;
+    }
+    for (int i = 0; i < MASKS && !STATES(m)[m->state].takes_control; i++) { /* control tokens may be longer */
+        struct mask *x = &m->masks[i];
+        if (!x->bits || x->state < 0 || !states_alike(m, x->state, m->state, t->deepest, &more)) continue;
+        x->state = m->state;
+        return x;
     }
     if (!oldest->bits) oldest->bits = fm_malloc(((size_t)t->n_ids + 63) / 64 * sizeof *oldest->bits);
     m->failed |= !oldest->bits;
