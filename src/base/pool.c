@@ -209,6 +209,27 @@ void fm_pool_free(struct fm_pool *p)
 }
 
 int fm_pool_size(const struct fm_pool *p) { return p ? p->n_threads : 1; }
+const struct fm_topology *fm_pool_topology(const struct fm_pool *p) { return &p->topology; }
+int fm_pool_nodes(const struct fm_pool *p) { return p && p->n_threads > 1 ? p->topology.n_nodes : 1; }
+
+int fm_pool_part(const struct fm_pool *p, int k, int rows)
+{
+    enum { GROUP = 64 };
+    int first[FM_NODES_MAX + 1];
+    if (k >= fm_pool_nodes(p)) return rows;
+    if (k <= 0) return 0;
+    fm_topology_share(&p->topology, p->n_threads, first);
+    return (int)((long)rows * first[k] / p->n_threads / GROUP * GROUP);
+}
+
+void fm_pool_place(const struct fm_pool *p, void *at, size_t bytes, int k)
+{
+    struct fm_nodes nodes;
+    fm_nodes_of(&p->topology, &nodes);
+    if (k >= 0 && nodes.n) nodes = (struct fm_nodes){.n = 1, .id = {nodes.id[k]}};
+    fm_nodes_place(&nodes, at, bytes);
+}
+
 enum fm_pin fm_pool_pin(const struct fm_pool *p) { return p ? p->pin : FM_PIN_OFF; }
 
 void fm_parallel_for(struct fm_pool *p, int n, int grain, fm_pool_fn fn, void *arg)

@@ -20,6 +20,14 @@ void fm_pool_free(struct fm_pool *p); /* NULL is fine */
 int fm_pool_size(const struct fm_pool *p);
 enum fm_pin fm_pool_pin(const struct fm_pool *p); /* what was decided */
 
+const struct fm_topology *fm_pool_topology(const struct fm_pool *p);
+/* Memory nodes, 1 where p is NULL; node k has the rows fm_pool_part(p, k, rows) … fm_pool_part(p, k + 1, rows) − 1 of a matrix, as
+ * many as its part of the threads, in whole groups of 64.  fm_pool_place: memory at pages comes from node k, from all in turn
+ * where k is −1. */
+int fm_pool_nodes(const struct fm_pool *p);
+int fm_pool_part(const struct fm_pool *p, int k, int rows);
+void fm_pool_place(const struct fm_pool *p, void *at, size_t bytes, int k);
+
 /* Run fn over [0, n) in pieces of grain items (the last may be shorter), in order within an equal share for each
  * thread, then as threads come free; returns when all are done.  One piece, [0, n), on the caller's thread when p is NULL or of one thread or n <= grain.
  * One call at a time: not from inside fn, nor from two threads at once. */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/env.h"
 #include "base/host.h"
@@ -126,6 +128,25 @@ const struct fm_cpu *fm_topology_place(const struct fm_topology *t, int n, int i
     fm_topology_share(t, n, first);
     while (k + 1 < t->n_nodes && i >= first[k + 1]) at += t->node_cpus[k++];
     return &t->cpu[at + (i - first[k]) % t->node_cpus[k]];
+}
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+void fm_nodes_of(const struct fm_topology *t, struct fm_nodes *out)
+{
+    *out = (struct fm_nodes){0};
+    if (t->n_nodes < 2 || t->pretended) return;
+    out->n = t->n_nodes;
+    memcpy(out->id, t->node_id, sizeof out->id);
+}
+
+void fm_nodes_place(const struct fm_nodes *nodes, void *at, size_t bytes)
+{
+    enum { BITS = 8 * sizeof(unsigned long), PREFERRED = 1, INTERLEAVE = 3 }; /* linux/mempolicy.h */
+    unsigned long mask[FM_CPUS_MAX / BITS] = {0};
+    if (!nodes->n) return;
+    for (int i = 0; i < nodes->n; i++) mask[(size_t)nodes->id[i] / BITS] |= 1UL << (size_t)nodes->id[i] % BITS;
+    (void)syscall(SYS_mbind, at, bytes, nodes->n > 1 ? INTERLEAVE : PREFERRED, mask, FM_CPUS_MAX + 1UL, 0);
 }
 
 /* ---- pinning --------------------------------------------------------------------------------------------------- */

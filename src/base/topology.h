@@ -37,6 +37,16 @@ void fm_topology_share(const struct fm_topology *t, int n, int first[FM_NODES_MA
 /* Where thread i of n stands: one thread per core before a second one; beyond all processors from the first again. */
 const struct fm_cpu *fm_topology_place(const struct fm_topology *t, int n, int i);
 
+/* ---- memory ---- */
+
+struct fm_nodes {
+    int n, id[FM_NODES_MAX]; /* the system's numbers */
+};
+void fm_nodes_of(const struct fm_topology *t, struct fm_nodes *out);
+/* Pages in [at, at + bytes) that are not in memory yet come from these nodes in turn, from one if possible; a wish that the
+ * system may refuse.  Nothing where n is 0 or the whole address range is no pages.  Source: mbind(2). */
+void fm_nodes_place(const struct fm_nodes *nodes, void *at, size_t bytes);
+
 /* ---- keeping threads there ---- */
 
 enum fm_pin {

@@ -31,6 +31,7 @@ struct fm_model {
     struct fm_packed *packed; /* of matrices that will be packed, or NULL … */
     char *packed_at;          /* … and where to */
     size_t packed_bytes;
+    int n_packed;
 };
 /* f must outlive m.  for_inference: build the absorbed MLA matrices.  Every shape is checked; a missing, misshapen or
  * unusable tensor is FM_ERR_INPUT naming it. */

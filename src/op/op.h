@@ -282,10 +282,14 @@ struct fm_packed {
     const void *from; /* the whole matrix; rows a multiple of fm_cpu_pack_rows */
     void *to;         /* as many bytes; the caller's                           */
     int rows;
+    size_t row_bytes;
     bool ready; /* it lies at `to` */
     void (*done)(void *arg, const void *from, size_t bytes);
     void *arg;
 };
+/* Matrices that will lie in the `bytes` from at on, of which nothing is in memory yet: on the nodes of the threads that will read
+ * them.  No-op on a machine with one. */
+void fm_cpu_place(const struct fm_pool *pool, void *at, size_t bytes, const struct fm_packed *packed, int n);
 size_t fm_cpu_backend_bytes(const struct fm_pool *pool); /* for the memory plan */
 const char *fm_cpu_backend_tier(const void *backend);    /* "avx2" */
 /* Optimiser and reductions on flat arrays, threaded (train/): see kernel.h for the formulas. */

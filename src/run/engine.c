@@ -15,6 +15,7 @@ static enum fm_status start_compute(struct fm_engine *e, int threads, struct fm_
     FM_TRY(fm_cpu_backend_new(e->pool, &e->backend, err));
     FM_TRY(fm_arena_init(&e->step, "step", e->plan.step_bytes, err));
     FM_TRY(fm_kvpool_init(&e->kv, e->plan.block_bytes, err));
+    fm_nodes_of(fm_pool_topology(e->pool), &e->kv.nodes);
     if (pthread_mutex_init(&e->turn, NULL)) return fm_fail_memory(err, "engine lock", sizeof e->turn);
     e->turn_made = true;
     e->ctx = (struct fm_ctx){.op = &fm_ops_cpu,
@@ -57,6 +58,7 @@ enum fm_status fm_engine_open_for(const struct fm_engine_options *o, bool for_in
     FM_GOTO(load(e, o, for_inference, err));
     FM_GOTO(start_compute(e, o->threads, err));
     if (e->plan.packed_bytes && for_inference) FM_GOTO(fm_model_pack(&e->model, e->file, err));
+    fm_cpu_place(e->pool, e->model.packed_at, e->model.packed_bytes, e->model.packed, e->model.n_packed);
     *out = e;
     return FM_OK;
 out:

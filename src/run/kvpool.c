@@ -37,6 +37,7 @@ static struct fm_kv_slab *slab_new(struct fm_kvpool *p, int n)
         fm_free(s);
         return NULL;
     }
+    fm_nodes_place(&p->nodes, s->pages, bytes);
     for (int i = 0; i < n; i++)
         s->blocks[i] = (struct fm_kv_block){(char *)s->pages + (size_t)i * p->block_bytes, 0, s};
     s->next = p->slabs;

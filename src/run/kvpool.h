@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/topology.h"
 #include "op/op.h"
 
 struct fm_kv_slab;
@@ -25,6 +26,7 @@ struct fm_kvpool {
     size_t block_bytes;
     struct fm_kv_slab *slabs;
     uint64_t reserved_bytes; /* of all slabs */
+    struct fm_nodes nodes;   /* slabs lie on all of these in turn */
     pthread_mutex_t lock;
 };
 

@@ -60,12 +60,13 @@ enum fm_status fm_model_pack(struct fm_model *m, const struct fm_file *f, struct
         const struct fm_mat *w = list[i].mat;
         const size_t size = bytes_of(&m->cfg, &m->w, &list[i]);
         if (!size) continue;
-        m->packed[count] =
-            (struct fm_packed){w->data, m->packed_at + used, w->rows, false, give_back, (void *)(size_t)f};
+        m->packed[count] = (struct fm_packed){w->data, m->packed_at + used, w->rows,          w->row_bytes,
+                                              false,   give_back,           (void *)(size_t)f};
         list[i].mat->packed = &m->packed[count++];
         used += aligned(size);
     }
     fm_free(list);
+    m->n_packed = count;
     if (m->cfg.tied) m->w.head = m->w.embed;
     return m->packed_at ? FM_OK : fm_fail_memory(err, "packed weights", bytes);
 }

@@ -80,6 +80,16 @@ static inline int fm_cpu_grain(size_t cost)
  * its own row of A and column of B only. */
 void fm_cpu_products(struct fm_ctx *c, int n);
 
+/* Machines with several memory nodes (nodes.c).  The list with every product cut into the nodes' parts, in their order; returns
+ * its new length. */
+int fm_cpu_by_node(const struct fm_pool *pool, struct fm_cpu_product *list, int n);
+/* Where the rows of a packed matrix at address `at` should lie: out[FM_NODES_MAX]; returns how many, 0: pages in turn. */
+struct fm_node_piece {
+    size_t at, bytes;
+    int node; /* 0 … fm_pool_nodes − 1 */
+};
+int fm_cpu_node_pieces(const struct fm_pool *pool, size_t at, int rows, size_t row_bytes, struct fm_node_piece *out);
+
 /* Packs the whole of the matrix that w, or its rows, are of; ready unless c failed. */
 void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w);
 /* A row of a matrix that is ready, as in its file, in the thread's tile. */

@@ -192,6 +192,7 @@ void fm_cpu_products(struct fm_ctx *c, int n)
         if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
     }
     const int each = most_rows <= FEW_ROWS ? TILES_FEW : TILES_EACH;
+    n = fm_cpu_by_node(c->pool, be->products, n);
     double tile = be->n_threads > 1 ? macs / (each * be->n_threads) : macs;
     int tiles = 0;
     for (int i = 0; i < n; i++) {
