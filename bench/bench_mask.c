@@ -133,11 +133,11 @@ int main(int argc, char **argv)
 {
     static const char text[] = "Here is what the king told the queen about the fool, in the form that was asked for:\n";
     struct fm_engine_options o = {0};
-    struct fm_engine *e;
-    struct fm_session *s;
+    struct fm_engine *e = NULL;
+    struct fm_session *s = NULL;
     struct fm_error err;
-    int32_t *ids;
-    size_t n;
+    int32_t *ids = NULL;
+    size_t n = 0;
     int tokens = 128, answers = 3;
     for (int i = 1; i < argc; i++) {
         const bool more = i + 1 < argc;
