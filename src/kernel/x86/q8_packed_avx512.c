@@ -10,7 +10,7 @@
 #include "kernel/x86/lanes_avx2.h"
 #include "kernel/x86/x86.h"
 
-enum { ROWS = 16, RUN = 32, TILE_M = 8, BLOCK_M = 64, CELLS = 4 * ROWS };
+enum { ROWS = 16, RUN = 32, TILE_M = 8, GROUPS = 2, BLOCK_M = 48, CELLS = 4 * ROWS };
 
 /* Of a block: lane = row. */
 struct heads {
@@ -177,95 +177,133 @@ FM_INLINE __m512i first_sum(const struct format *f, const struct fm_q8x *x, int 
     return _mm512_madd_epi16(_mm512_set1_epi32(pair), broadcast4(x->sum));
 }
 
-/* Four steps from g0 on, added to sum. */
-FM_INLINE void half_run(__m512i sum[TILE_M], const struct format *f, const struct fm_q8x *const x[TILE_M], int ni,
-                        const unsigned char *p, int g0)
+/* Four steps from g0 on, added to sum: a broadcast of x serves ng groups, `apart` bytes from each other. */
+FM_INLINE void four_steps(__m512i sum[GROUPS][TILE_M], const struct format *f, const struct fm_q8x *const x[TILE_M],
+                          int ni, int ng, const unsigned char *p, ptrdiff_t apart, int g0)
 {
     FM_UNROLL
     for (int g = g0; g < g0 + 4; g++) {
-        __m512i w = codes(f, p, g);
+        __m512i w[GROUPS];
         FM_UNROLL
-        for (int i = 0; i < ni; i++) sum[i] = _mm512_dpbusd_epi32(sum[i], w, broadcast4(x[i]->q + 4 * g));
-    }
-}
-
-/* The integers of the run at p for ni rows of x, as exact floats. */
-FM_INLINE void run_sums(__m512 out[TILE_M], const struct format *f, const struct heads *h, int b,
-                        const struct fm_q8x *const x[TILE_M], int ni, const unsigned char *p)
-{
-    __m512i sum[TILE_M];
-    FM_UNROLL
-    for (int i = 0; i < ni; i++) sum[i] = first_sum(f, x[i], 1, !f->two);
-    half_run(sum, f, x, ni, p, 0);
-    if (f->two) {
+        for (int j = 0; j < ng; j++) w[j] = codes(f, p + j * apart, g);
         FM_UNROLL
         for (int i = 0; i < ni; i++) {
-            out[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i]), h->scale[b][0]);
-            sum[i] = first_sum(f, x[i], 0, 1);
+            const __m512i four = broadcast4(x[i]->q + 4 * g);
+            FM_UNROLL
+            for (int j = 0; j < ng; j++) sum[j][i] = _mm512_dpbusd_epi32(sum[j][i], w[j], four);
         }
-    }
-    half_run(sum, f, x, ni, p, 4);
-    FM_UNROLL
-    for (int i = 0; i < ni; i++) {
-        __m512 s = _mm512_cvtepi32_ps(sum[i]);
-        out[i] = f->two ? _mm512_fmadd_ps(s, h->scale[b][1], out[i]) : s;
     }
 }
 
-/* ni rows of x (nb blocks each) by one group of rows of W.  ni, f are constants where inlined. */
-FM_INLINE void tile(const struct format *f, int ni, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,
-                    const unsigned char *p)
+/* The integers of halves h0, h1 (1 or 0) of the run at p for ni rows of x, as exact floats. */
+FM_INLINE void sums(__m512 out[GROUPS][TILE_M], const struct format *f, const struct fm_q8x *const x[TILE_M], int ni,
+                    int ng, const unsigned char *p, ptrdiff_t apart, int h0, int h1)
+{
+    __m512i sum[GROUPS][TILE_M];
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) sum[0][i] = sum[1][i] = first_sum(f, x[i], h0, h1);
+    if (h0) four_steps(sum, f, x, ni, ng, p, apart, 0);
+    if (h1) four_steps(sum, f, x, ni, ng, p, apart, 4);
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        FM_UNROLL
+        for (int j = 0; j < ng; j++) out[j][i] = _mm512_cvtepi32_ps(sum[j][i]);
+    }
+}
+
+/* The integers of the run at p; where halves have scales, times these. */
+FM_INLINE void run_sums(__m512 out[GROUPS][TILE_M], const struct format *f, const struct heads h[GROUPS], int b,
+                        const struct fm_q8x *const x[TILE_M], int ni, int ng, const unsigned char *p, ptrdiff_t apart)
+{
+    __m512 second[GROUPS][TILE_M];
+    sums(out, f, x, ni, ng, p, apart, 1, !f->two);
+    if (!f->two) return;
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        FM_UNROLL
+        for (int j = 0; j < ng; j++) out[j][i] = _mm512_mul_ps(out[j][i], h[j].scale[b][0]);
+    }
+    sums(second, f, x, ni, ng, p, apart, 0, 1);
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        FM_UNROLL
+        for (int j = 0; j < ng; j++) out[j][i] = _mm512_fmadd_ps(second[j][i], h[j].scale[b][1], out[j][i]);
+    }
+}
+
+/* acc of one group and row of x after the run whose integers are `sum`. */
+FM_INLINE __m512 add_run(__m512 acc, const struct format *f, const struct heads *h, int b, const struct fm_q8x *x,
+                         __m512 sum)
+{
+    const int at = f->two ? 0 : b;
+    const __m512 dx = _mm512_set1_ps(x->d);
+    acc = _mm512_fmadd_ps(_mm512_mul_ps(h->d[at], dx), sum, acc);
+    if (f->minimum) acc = _mm512_fmadd_ps(h->m[at], _mm512_set1_ps(x->s), acc);
+    if (f->two_mins)
+        acc = _mm512_fmadd_ps(_mm512_mul_ps(h->m[0], dx),
+                              _mm512_cvtepi32_ps(_mm512_madd_epi16(h->min[b], broadcast4(x->sum))), acc);
+    return acc;
+}
+
+/* ni rows of x (nb blocks each) by ng groups of rows of W, one at p, one `apart` bytes behind.  ni, ng, f are constants
+ * where inlined. */
+FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,
+                    const unsigned char *p, ptrdiff_t apart)
 {
     const int run = 4 * (f->low + f->high) * ROWS;
-    __m512 acc[TILE_M], sum[TILE_M];
+    __m512 acc[GROUPS][TILE_M], sum[GROUPS][TILE_M];
     const struct fm_q8x *x[TILE_M] = {0};
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
-        acc[i] = _mm512_setzero_ps();
+        acc[0][i] = acc[1][i] = _mm512_setzero_ps();
         x[i] = xq + (ptrdiff_t)i * nb;
     }
     for (int b0 = 0; b0 < nb; b0 += f->runs) {
-        struct heads h;
-        f->open(&h, p);
+        struct heads h[GROUPS];
+        FM_UNROLL
+        for (int j = 0; j < ng; j++) f->open(&h[j], p + j * apart);
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
-            const int at = f->two ? 0 : b;
-            run_sums(sum, f, &h, b, x, ni, p);
+            run_sums(sum, f, h, b, x, ni, ng, p, apart);
             FM_UNROLL
             for (int i = 0; i < ni; i++) {
-                __m512 dx = _mm512_set1_ps(x[i]->d);
-                acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(h.d[at], dx), sum[i], acc[i]);
-                if (f->minimum) acc[i] = _mm512_fmadd_ps(h.m[at], _mm512_set1_ps(x[i]->s), acc[i]);
-                if (f->two_mins)
-                    acc[i] =
-                        _mm512_fmadd_ps(_mm512_mul_ps(h.m[0], dx),
-                                        _mm512_cvtepi32_ps(_mm512_madd_epi16(h.min[b], broadcast4(x[i]->sum))), acc[i]);
+                FM_UNROLL
+                for (int j = 0; j < ng; j++) acc[j][i] = add_run(acc[j][i], f, &h[j], b, x[i], sum[j][i]);
                 x[i]++;
             }
         }
     }
     FM_UNROLL
-    for (int i = 0; i < ni; i++) _mm512_storeu_ps(y + i * ldy, acc[i]);
+    for (int i = 0; i < ni; i++) {
+        FM_UNROLL
+        for (int j = 0; j < ng; j++) _mm512_storeu_ps(y + i * ldy + j * ROWS, acc[j][i]);
+    }
 }
 
 /* ---- the loops around ---- */
 
-typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p);
+typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p,
+                        ptrdiff_t apart);
 
-/* Tiles of one to four and of eight rows of x. */
-static int tile_rows(int left) { return left >= TILE_M ? TILE_M : left > 4 ? 4 : left; }
+/* The rows of x in the next tile: the most, or one to four. */
+static int tile_rows(int left, int most) { return left > 4 && left <= 8 && left != most ? 4 : fm_min_int(left, most); }
 
 /* Some rows of x at a time, which stay in the L2 cache while W passes. */
-static void gemm(const tile_fn tiles[TILE_M + 1], float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m,
-                 const unsigned char *w, size_t row_bytes, int n, int nb)
+static void gemm(const tile_fn one[TILE_M + 1], const tile_fn two[TILE_M + 1], float *y, ptrdiff_t ldy,
+                 const struct fm_q8x *xq, int m, const unsigned char *w, size_t row_bytes, int n, int nb)
 {
     for (int m0 = 0; m0 < m; m0 += BLOCK_M) {
         const int m1 = fm_min_int(m0 + BLOCK_M, m);
-        for (int j = 0; j < n; j += ROWS)
+        for (int j = 0, ng; j < n; j += ng * ROWS) {
+            ng = two && m > 1 && n - j >= 2 * ROWS
+            ? 2 : 1;
+            const tile_fn *const tiles = ng == 2 ? two : one;
             for (int i = m0, rows; i < m1; i += rows) {
-                rows = tile_rows(m1 - i);
-                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, w + (size_t)j * row_bytes);
+                rows = tile_rows(m1 - i, ng == 2 ? 6 : 8);
+                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, w + (size_t)j * row_bytes,
+                            (ptrdiff_t)row_bytes * ROWS);
             }
+        }
     }
 }
 
@@ -283,27 +321,41 @@ static const struct format format_IQ4_NL = {1, 2, 4, 0, 128, uneven, false, fals
 static const struct format format_IQ4_XS = {8, 8, 4, 0, 128, uneven, false, false, false, open_iq4_xs};
 static const struct format format_MXFP4 = {1, 1, 4, 0, 16, twice_e2m1, false, false, false, open_mxfp4};
 
-#define TILE(fmt, ni)                                                                                               \
-    static void tile_##fmt##_##ni(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p) \
-    {                                                                                                               \
-        tile(&format_##fmt, ni, y, ldy, xq, nb, p);                                                                 \
+#define TILE(fmt, ni, ng)                                                                          \
+    static void tile_##fmt##_##ni##_##ng(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, \
+                                         const unsigned char *p, ptrdiff_t apart)                  \
+    {                                                                                              \
+        tile(&format_##fmt, ni, ng, y, ldy, xq, nb, p, apart);                                     \
     }
-#define PACKED(fmt)                                                                                                  \
-    TILE(fmt, 1)                                                                                                     \
-    TILE(fmt, 2)                                                                                                     \
-    TILE(fmt, 3)                                                                                                     \
-    TILE(fmt, 4)                                                                                                     \
-    TILE(fmt, 8)                                                                                                     \
+#define PACKED(fmt, two)                                                                                             \
+    TILE(fmt, 1, 1)                                                                                                  \
+    TILE(fmt, 2, 1)                                                                                                  \
+    TILE(fmt, 3, 1)                                                                                                  \
+    TILE(fmt, 4, 1)                                                                                                  \
+    TILE(fmt, 8, 1)                                                                                                  \
     static void gemm_##fmt(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w, size_t row_bytes, \
                            int n, int k, float *work)                                                                \
     {                                                                                                                \
-        static const tile_fn tiles[TILE_M + 1] = {                                                                   \
-            [1] = tile_##fmt##_1, tile_##fmt##_2, tile_##fmt##_3, tile_##fmt##_4, [8] = tile_##fmt##_8};             \
+        static const tile_fn one[TILE_M + 1] = {                                                                     \
+            NULL, tile_##fmt##_1_1, tile_##fmt##_2_1, tile_##fmt##_3_1, tile_##fmt##_4_1, [8] = tile_##fmt##_8_1};   \
         (void)work;                                                                                                  \
-        gemm(tiles, y, ldy, xq, m, w, row_bytes, n, k / RUN);                                                        \
+        gemm(one, two, y, ldy, xq, m, w, row_bytes, n, k / RUN);                                                     \
     }                                                                                                                \
     FM_Q8_UNPACK_ROW(fmt, ROWS)
-FM_Q8_FORMATS(PACKED)
+/* Where a scale of 32 columns is all there is, loads of x hold a tile back, and a second group halves them; with blocks of 256
+ * it is multiplications, which more rows of x at a time save. */
+#define BY_TWO(fmt)                                                                                            \
+    TILE(fmt, 1, 2)                                                                                            \
+    TILE(fmt, 2, 2)                                                                                            \
+    TILE(fmt, 3, 2)                                                                                            \
+    TILE(fmt, 4, 2)                                                                                            \
+    TILE(fmt, 6, 2)                                                                                            \
+    static const tile_fn two_##fmt[TILE_M + 1] = {                                                             \
+        NULL, tile_##fmt##_1_2, tile_##fmt##_2_2, tile_##fmt##_3_2, tile_##fmt##_4_2, [6] = tile_##fmt##_6_2}; \
+    PACKED(fmt, two_##fmt)
+#define BY_ONE(fmt) PACKED(fmt, NULL)
+FM_Q8_BLOCKS_OF_32(BY_TWO)
+FM_Q8_BLOCKS_OF_256(BY_ONE)
 
 #define SLOTS(fmt)                          \
     k->unpack_row[FM_##fmt] = unpack_##fmt; \

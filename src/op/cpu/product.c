@@ -11,6 +11,7 @@ enum {
     TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                               */
     TILES_EACH = 3,          /* tiles per thread: fewer wait for the slowest, more pack more often                  */
     TILES_FEW = 8,           /* … where few rows leave nothing to pack                                              */
+    TILES_PACKED = 16,       /* … where all is packed                                                               */
     FEW_ROWS = 4,
     TILE_STEP = 64, /* columns come in multiples of this: whole groups of rows for every kernel            */
 };
@@ -183,15 +184,17 @@ void fm_cpu_products(struct fm_ctx *c, int n)
     struct fm_cpu_backend *be = fm_cpu_backend(c);
     double macs = 0;
     int most_rows = 0;
+    bool all_packed = true;
     assert(n <= FM_CPU_PRODUCTS);
     for (int i = 0; i < n; i++) {
         struct fm_cpu_product *p = &be->products[i];
         use_packed(c, p);
+        all_packed &= p->packed;
         macs += (double)p->m * p->n * p->k;
         if (p->m > most_rows) most_rows = p->m;
         if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
     }
-    const int each = most_rows <= FEW_ROWS ? TILES_FEW : TILES_EACH;
+    const int each = most_rows <= FEW_ROWS ? TILES_FEW : all_packed ? TILES_PACKED : TILES_EACH;
     n = fm_cpu_by_node(c->pool, be->products, n);
     double tile = be->n_threads > 1 ? macs / (each * be->n_threads) : macs;
     int tiles = 0;
