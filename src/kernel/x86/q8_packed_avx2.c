@@ -234,10 +234,12 @@ FM_INLINE void tile(const struct format *f, int ni, float *y, ptrdiff_t ldy, con
     }
     for (int b0 = 0; b0 < nb; b0 += f->runs) {
         struct heads h;
+        if (ni > 1) fm_prefetch(p, f->head * ROWS);
         f->open(f, &h, p);
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
             __m256i sum[TILE_M] = {0};
+            if (ni > 1) fm_prefetch(p, run);
             FM_UNROLL
             for (int g = 0; g < 8; g += step) multiply(sum, f, &h, b, x, ni, p, g, step);
             FM_UNROLL

@@ -261,9 +261,14 @@ FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t 
     for (int b0 = 0; b0 < nb; b0 += f->runs) {
         struct heads h[GROUPS];
         FM_UNROLL
-        for (int j = 0; j < ng; j++) f->open(&h[j], p + j * apart);
+        for (int j = 0; j < ng; j++) {
+            if (ni > 1) fm_prefetch(p + j * apart, f->head * ROWS);
+            f->open(&h[j], p + j * apart);
+        }
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
+            FM_UNROLL
+            for (int j = 0; j < ng && ni > 1; j++) fm_prefetch(p + j * apart, run);
             run_sums(sum, f, h, b, x, ni, ng, p, apart);
             FM_UNROLL
             for (int i = 0; i < ni; i++) {
