@@ -17,7 +17,7 @@ static struct {
     float *x, *y, *z, *work; /* [X·K] each, FM_GEMM_WORK */
     struct fm_q8x *xq;       /* [X·K/32] */
     char *w, *packed;        /* [N rows] of any format */
-    int16_t *q15;            /* [X·K] */
+    uint8_t *u8;             /* [X·K] */
     int8_t *q8, *turned;     /* [X·K] each */
     enum fm_fmt fmt;
     int m;
@@ -34,11 +34,12 @@ static void decode(void) { g.k->decode[g.fmt](g.y, g.w, K); }
 static void gemm_f32(void) { g.k->gemm_f32(X, X, K, g.x, K, 1, g.z, 1, K, g.y, X, false, g.work); }
 static void quantise_q8x(void) { g.k->quantise_q8x(g.xq, g.x, K); }
 static void quantise_kv(void) { (void)g.k->quantise_kv(g.q8, g.x, TILE); }
-static void quantise_q15(void) { (void)g.k->quantise_q15(g.q15, g.x, K); }
 static void turn(void) { g.k->turn(g.turned, g.q8, TILE); }
-static void weigh_q15(void) { g.k->weigh_q15(g.q15, g.y, g.z, g.x, X); }
-static void gemm_q15(void) { g.k->gemm_q15(g.y, TILE, g.q15, TILE, g.q8, g.x, NULL, X, TILE, TILE / 2); }
-static void soften(void) { g.k->soften(g.y, g.z, g.z + X, g.x, X, TILE); }
+static void spread(void) { g.k->spread(g.y, TILE); }
+static void weigh_u8(void) { g.k->weigh_u8(g.u8, g.y, g.z, g.x, X); }
+static void gemm_u8(void) { g.k->gemm_u8(g.y, TILE, g.u8, TILE, 128, g.q8, g.x, g.z, X, TILE, TILE / 4); }
+static void soften(void) { g.k->soften(g.y, g.z, g.z + X, X, TILE); }
+static void join(void) { g.k->join(g.y, g.y + K, g.y + 2 * K, g.y + 3 * K, g.x, g.z, K); }
 static void dot(void) { g.y[0] = g.k->dot(g.x, g.z, K); }
 static void exp_sum(void) { (void)g.k->exp_sum(g.y, g.x, K, 1); }
 static void max(void) { g.y[0] = g.k->max(g.x, K); }
@@ -94,11 +95,12 @@ static void rows(void)
 {
     count("quantise_q8x", "", K, quantise_q8x);
     count("quantise_kv", "", TILE, quantise_kv);
-    count("quantise_q15", "", K, quantise_q15);
+    count("spread", "", TILE, spread);
     count("turn", "", TILE * TILE, turn);
-    count("weigh_q15", "", X * TILE, weigh_q15);
+    count("weigh_u8", "", X * TILE, weigh_u8);
     count("soften", "", X * TILE, soften);
-    count("gemm_q15", "", X * TILE * TILE, gemm_q15);
+    count("join", "", K, join);
+    count("gemm_u8", "", X * TILE * TILE, gemm_u8);
     count("dot", "", K, dot);
     count("exp_sum", "", K, exp_sum);
     count("max", "", K, max);
@@ -126,7 +128,7 @@ int main(int argc, char **argv)
     g.xq = zeros(X * K / 32 * sizeof *g.xq);
     g.w = zeros(N * K * sizeof(float));
     g.packed = zeros(N * K * sizeof(float));
-    g.q15 = zeros(X * K * sizeof *g.q15);
+    g.u8 = zeros(X * K);
     g.q8 = zeros(X * K);
     g.turned = zeros(X * K);
     fm_rng_init(&r, 1);
@@ -134,7 +136,7 @@ int main(int argc, char **argv)
         g.x[i] = (float)fm_rng_uniform(&r);
         g.z[i] = (float)fm_rng_uniform(&r);
         g.q8[i] = (int8_t)(fm_rng_below(&r, 255) - 127);
-        g.q15[i] = (int16_t)(g.q8[i] * 5);
+        g.u8[i] = (uint8_t)(g.q8[i] + 128);
     }
     products();
     rows();

@@ -298,16 +298,16 @@ static void only_own_names_are_touched(void **state)
 {
     (void)state;
     static const char *const gone[] = {"tmp-0123456789abcdef",
-                                       "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff.kv2",
+                                       "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff.kv1",
                                        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff.kv17"};
     static const char *const kept[] = {"tmp-0123456789abcdeF",
                                        "tmp-0123456789abcdef0",
                                        "notes.txt",
                                        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
-                                       "00112233445566778899aabbccddeeff00112233445566778899aabbccddeef.kv1",
+                                       "00112233445566778899aabbccddeeff00112233445566778899aabbccddeef.kv2",
                                        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff.kv0",
-                                       "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff.kv1~",
-                                       "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff.kv1"};
+                                       "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff.kv2~",
+                                       "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff.kv2"};
     enum { N_GONE = sizeof gone / sizeof *gone, N_KEPT = sizeof kept / sizeof *kept };
     struct stat st;
     assert_int_equal(mkdir(dir, 0700), 0);

@@ -87,23 +87,27 @@ struct fm_kernels {
                                       size_t row_bytes, int n, int k, float *work);
 
     /* ---- attention over int8: 64 rows of a cache at a time, in the tiles of op/kv_tile.h ---- */
-    /* A cache's group: returns d = max|x|/127; q[i] = x[i]/d to nearest even, within ±127.  Zeros: 0.  NaN, infinity in x: d is
-     * that, too.  n: 1 … 64. */
+    /* A group of keys, values or of a query.  With M = max|x|: returns d = M/127; q[i] = x[i]·(127/M) to nearest even.
+     * M < 1e-30: q = 0, d = 0; NaN or infinity in x: q = 0, d = NaN.  |x − d·q| <= d/2·(1 + 2^-14).  n: 1 … 64. */
     float (*quantise_kv)(int8_t *q, const float *x, int n);
-    /* With M = max|x|: returns d = M/32767; q[i] = x[i]·(32767/M) to nearest even.  M < 1e-30: q = 0, d = 0; NaN or infinity
-     * in x: q = 0, d = NaN.  |x − d·q| <= d·(1/2 + 2^-7). */
-    float (*quantise_q15)(int16_t *q, const float *x, int n);
-    /* The same of p[64]⊙d[64] for m rows of p: w[m,64], f[m] the factors. p, d >= 0 or NaN. */
-    void (*weigh_q15)(int16_t *w, float *f, const float *p, const float *d, int m);
-    /* m rows of 64 scores into weights: of the first `seen`, x = p·d[i], top[i] = max x (NaN is passed over, a zero has either
-     * sign), p = exp(x − top[i]), sum[i] = Σp (lanes); behind them p = 0. */
-    void (*soften)(float *p, float *top, float *sum, const float *d, int m, int seen);
-    /* A tile of keys, [n/2][64][2], to one by value, [32][n][2]; n a multiple of 16, at most 64. */
+    /* x = H·x, H the Hadamard matrix of the largest power of two that divides n, by its root, along the diagonal.  The
+     * butterflies (a + b, a − b) of distance 1, 2, 4 … in order.  n: 16, 32, 48 or 64. */
+    void (*spread)(float *x, int n);
+    /* m rows of weights: of x = p[64]⊙d[64] with M = max x: f = M/255; w = x·(255/M) to nearest even; M < 1e-30, NaN, infinity
+     * as above.  |x − f·w| <= f/2·(1 + 2^-13).  p, d >= 0 or NaN. */
+    void (*weigh_u8)(uint8_t *w, float *f, const float *p, const float *d, int m);
+    /* m rows of 64 scores into weights: of the first `seen`, top[i] = max p (NaN is passed over, a zero has either sign),
+     * p = exp(p − top[i]), sum[i] = Σp (lanes); behind them p = 0. */
+    void (*soften)(float *p, float *top, float *sum, int m, int seen);
+    /* m rows' state (max, sum) and a block's (top, s) become one: with M = top if that is greater, else max: old = exp(max − M),
+     * fade = exp(top − M), max = M, sum = fma(sum, old, s·fade). */
+    void (*join)(float *max, float *sum, float *old, float *fade, const float *top, const float *s, int m);
+    /* A tile of keys, [n/4][64][4], to one by value, [16][n][4]; n a multiple of 16, at most 64. */
     void (*turn)(int8_t *dst, const int8_t *src, int n);
-    /* c[i·ldc + l] = fma(I, s, c), I = Σ_p a[i·lda + 2p]·b[p][l][0] + a[i·lda + 2p+1]·b[p][l][1] over pairs p <= 32, exact in
-     * int32; s = by_lane[l], or by_row[i] where by_lane is NULL.  lanes: a multiple of 16, at most 64. */
-    void (*gemm_q15)(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int8_t *b, const float *by_lane,
-                     const float *by_row, int m, int lanes, int pairs);
+    /* c[i·ldc + l] = fma(I, s, c), I = Σ_q Σ_{t<4} (a[i·lda + 4q + t] − zero)·b[q][l][t] exact in int32; s = by_row[i]·by_lane[l],
+     * or by_row[i] where by_lane is NULL; zero: 0 or 128.  lanes: a multiple of 16, at most 64; quads: of 4, at most 16. */
+    void (*gemm_u8)(float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff_t lda, int zero, const int8_t *b,
+                    const float *by_lane, const float *by_row, int m, int lanes, int quads);
 
     /* ---- rows ---- */
     float (*dot)(const float *a, const float *b, size_t n); /* lanes                                             */

@@ -3,12 +3,18 @@
  * value = scale · int8:
  *
  *   head   | tile 64×64 | f32[64] | tile 64×64 | f32[64] | … | tile 64×n | f32[64] |        136 bits for 16 values
- *   tile   of keys:    [n/2][64 rows][2]     pairs of values of a row:   a score sums over values
- *          by value:   [64/2][n values][2]   pairs of rows of a value:   an output sums over rows
+ *   tile   of keys:    [n/4][64 rows][4]     four values of a row:   a score sums over values
+ *          by value:   [64/4][n values][4]   four rows of a value:   an output sums over rows
  *
- * Either is the order in which one instruction multiplies and adds pairs.  Rows are written one by one. */
+ * Either is the order in which one instruction multiplies and adds four products.  Rows are written one by one.
+ *
+ * A group of keys is kept spread, as H·x with H the orthonormal Hadamard matrix, its own inverse: a few large values, as keys
+ * have, become many middling ones, which int8 with one scale holds better; scores do not change, (H·q)·(H·k) = q·k
+ * (QuaRot, Ashkboos et al. 2024). */
 #ifndef FM_OP_KV_TILE_H
 #define FM_OP_KV_TILE_H
+
+#include <math.h>
 
 #include "op/op.h"
 
@@ -59,7 +65,22 @@ static inline struct fm_kv_tile fm_kv_tile_at(const struct fm_rows *r, int b, in
 /* Place of value i of row s (of the block) in a tile. */
 static inline int fm_kv_at(bool by_value, int n, int s, int i)
 {
-    return by_value ? (s / 2 * n + i) * 2 + s % 2 : (i / 2 * FM_KV_BLOCK + s) * 2 + i % 2;
+    return by_value ? (s / 4 * n + i) * 4 + s % 4 : (i / 4 * FM_KV_BLOCK + s) * 4 + i % 4;
+}
+
+/* A group of n values by H, in place; by pieces of the largest power of two that divides n.  To whoever need not be fast. */
+static inline void fm_kv_spread(fm_real *x, int n)
+{
+    const int size = n & -n;
+    const fm_real scale = (fm_real)1 / (fm_real)sqrt((double)size);
+    for (int h = 1; h < size; h *= 2)
+        for (int i = 0; i < n; i++)
+            if (!(i & h)) {
+                const fm_real a = x[i], b = x[i + h];
+                x[i] = a + b;
+                x[i + h] = a - b;
+            }
+    for (int i = 0; i < n; i++) x[i] *= scale;
 }
 
 static inline uint16_t *fm_rows_bf16(const struct fm_rows *r, int s)
@@ -67,7 +88,8 @@ static inline uint16_t *fm_rows_bf16(const struct fm_rows *r, int s)
     return (uint16_t *)r->blocks[s / FM_KV_BLOCK] + (size_t)(s % FM_KV_BLOCK) * r->stride + r->offset;
 }
 
-/* Value i of head h of row s, whatever the type: for whoever need not be fast. */
+/* Value i of head h of row s, whatever the type, keys of Q8_0 as they are kept, spread; i may be in the last group's padding
+ * then.  For whoever need not be fast. */
 static inline fm_real fm_rows_value(const struct fm_rows *r, int s, int h, int i)
 {
     if (r->flat || r->type == FM_KV_F32) return fm_rows_at(r, s)[(size_t)h * r->head + (size_t)i];

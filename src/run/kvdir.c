@@ -1,6 +1,6 @@
 /* See kvdir.h.
  *
- *   tmp-<16 hex digits> ── locked ── head, body ── rename → <key>.kv1
+ *   tmp-<16 hex digits> ── locked ── head, body ── rename → <key>.kv2
  *
  * There is no fsync: a file that a crash of the machine left half written has wrong checksums, and is dropped.  A writer
  * holds a lock on its file, so whoever gets the lock of a tmp- file knows that its writer is dead. */

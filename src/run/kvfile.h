@@ -17,7 +17,7 @@
 #include "base/sha256.h"
 #include "op/op.h"
 
-enum { FM_KVFILE_VERSION = 1, FM_KVFILE_HEAD = 512 };
+enum { FM_KVFILE_VERSION = 2, FM_KVFILE_HEAD = 512 };
 
 /* What all blocks of one engine share.  Texts end in zeros. */
 struct fm_kvorigin {

@@ -1,6 +1,6 @@
 /* KV blocks on disk: what the tree of prefixes (prefix.h) holds, for longer than memory and the process last.
  *
- *   DIR/<key, 64 hex digits>.kv1       one block each (kvfile.h); DIR/tmp-… while it is written
+ *   DIR/<key, 64 hex digits>.kv2       one block each (kvfile.h); DIR/tmp-… while it is written
  *
  *   save ─► jobs ──┐
  *                  ├─► one thread: loads first, a block at a time; it alone does I/O

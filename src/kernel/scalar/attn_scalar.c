@@ -1,7 +1,8 @@
-/* Attention over int8: 64 rows of a cache by int16 queries and weights, as kernel.h says. */
+/* Attention over int8: 64 rows of a cache by 8-bit queries and weights, as kernel.h says. */
 #include <math.h>
 #include <string.h>
 
+#include "kernel/math.h"
 #include "kernel/scalar/scalar.h"
 
 enum { ROWS = 64 };
@@ -24,66 +25,93 @@ static float max_abs(const float *x, int n)
 /* To nearest even while |t| < 2^22: adding 1.5·2^23 leaves no bits for a fraction. */
 static float rounded(float t) { return (t + 12582912.0f) - 12582912.0f; }
 
+/* Whether nothing can be scaled: then *d is what stands for it. */
+static bool is_empty(float max, float *d)
+{
+    if (max >= 1e-30f && max < INFINITY) return false;
+    *d = max < 1e-30f ? 0 : NAN;
+    return true;
+}
+
 static float quantise_kv(int8_t *q, const float *x, int n)
 {
-    const float d = max_abs(x, n) / 127;
-    for (int i = 0; i < n; i++) {
-        float t = d == 0 ? 0 : x[i] / d;
-        t = t < 127 ? t : 127;
-        t = t > -127 ? t : -127;
-        q[i] = (int8_t)rounded(t);
-    }
-    return d;
-}
-
-static float quantise_q15(int16_t *q, const float *x, int n)
-{
     const float max = max_abs(x, n);
-    if (!(max >= 1e-30f && max < INFINITY)) {
+    float d;
+    if (is_empty(max, &d)) {
         memset(q, 0, (size_t)n * sizeof *q);
-        return max < 1e-30f ? 0 : NAN;
+        return d;
     }
-    const float inv = 32767 / max;
-    for (int i = 0; i < n; i++) q[i] = (int16_t)rounded(x[i] * inv);
-    return max / 32767;
+    const float inv = 127 / max;
+    for (int i = 0; i < n; i++) q[i] = (int8_t)rounded(x[i] * inv);
+    return max / 127;
 }
 
-static void weigh_q15(int16_t *w, float *f, const float *p, const float *d, int m)
+static void spread(float *x, int n)
+{
+    const int size = n & -n;
+    const float scale = 1 / sqrtf((float)size);
+    for (int h = 1; h < size; h *= 2)
+        for (int i = 0; i < n; i++)
+            if (!(i & h)) {
+                const float a = x[i], b = x[i + h];
+                x[i] = a + b;
+                x[i + h] = a - b;
+            }
+    for (int i = 0; i < n; i++) x[i] *= scale;
+}
+
+static void weigh_u8(uint8_t *w, float *f, const float *p, const float *d, int m)
 {
     float x[ROWS];
-    for (int i = 0; i < m; i++) {
-        for (int s = 0; s < ROWS; s++) x[s] = p[i * ROWS + s] * d[s];
-        f[i] = quantise_q15(w + (ptrdiff_t)i * ROWS, x, ROWS);
+    for (; m > 0; m--, w += ROWS, p += ROWS, f++) {
+        for (int s = 0; s < ROWS; s++) x[s] = p[s] * d[s];
+        const float max = max_abs(x, ROWS);
+        if (is_empty(max, f)) {
+            memset(w, 0, ROWS);
+            continue;
+        }
+        const float inv = 255 / max;
+        for (int s = 0; s < ROWS; s++) w[s] = (uint8_t)rounded(x[s] * inv);
+        *f = max / 255;
     }
 }
 
 static void turn(int8_t *dst, const int8_t *src, int n)
 {
     for (int s = 0; s < ROWS; s++)
-        for (int i = 0; i < n; i++) dst[(s / 2 * n + i) * 2 + s % 2] = src[(i / 2 * ROWS + s) * 2 + i % 2];
+        for (int i = 0; i < n; i++) dst[(s / 4 * n + i) * 4 + s % 4] = src[(i / 4 * ROWS + s) * 4 + i % 4];
 }
 
-static void gemm_q15(float *c, ptrdiff_t ldc, const int16_t *a, ptrdiff_t lda, const int8_t *b, const float *by_lane,
-                     const float *by_row, int m, int lanes, int pairs)
+static void join(float *max, float *sum, float *old, float *fade, const float *top, const float *s, int m)
+{
+    for (int i = 0; i < m; i++) {
+        const float most = top[i] > max[i] ? top[i] : max[i];
+        old[i] = fm_expf(max[i] - most);
+        fade[i] = fm_expf(top[i] - most);
+        max[i] = most;
+        sum[i] = fmaf(sum[i], old[i], s[i] * fade[i]);
+    }
+}
+
+static void gemm_u8(float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff_t lda, int zero, const int8_t *b,
+                    const float *by_lane, const float *by_row, int m, int lanes, int quads)
 {
     for (int i = 0; i < m; i++)
         for (int l = 0; l < lanes; l++) {
             int32_t sum = 0;
-            for (int p = 0; p < pairs; p++) {
-                const int16_t *x = a + i * lda + 2 * p;
-                const int8_t *y = b + ((ptrdiff_t)p * lanes + l) * 2;
-                sum += x[0] * y[0] + x[1] * y[1];
-            }
+            for (int k = 0; k < 4 * quads; k++)
+                sum += (a[i * lda + k] - zero) * b[((ptrdiff_t)(k / 4) * lanes + l) * 4 + k % 4];
             float *at = &c[i * ldc + l];
-            *at = fmaf((float)sum, by_lane ? by_lane[l] : by_row[i], *at);
+            *at = fmaf((float)sum, by_lane ? by_row[i] * by_lane[l] : by_row[i], *at);
         }
 }
 
 void fm_scalar_fill_attn(struct fm_kernels *k)
 {
     k->quantise_kv = quantise_kv;
-    k->quantise_q15 = quantise_q15;
-    k->weigh_q15 = weigh_q15;
+    k->spread = spread;
+    k->weigh_u8 = weigh_u8;
     k->turn = turn;
-    k->gemm_q15 = gemm_q15;
+    k->join = join;
+    k->gemm_u8 = gemm_u8;
 }

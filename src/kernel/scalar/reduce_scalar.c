@@ -42,13 +42,13 @@ static float exp_sum(float *y, const float *x, size_t n, float shift)
     return fm_fold8(l);
 }
 
-static void soften(float *p, float *top, float *sum, const float *d, int m, int seen)
+static void soften(float *p, float *top, float *sum, int m, int seen)
 {
     enum { ROWS = 64 };
     for (int i = 0; i < m; i++, p += ROWS) {
-        for (int s = 0; s < ROWS; s++) p[s] = s < seen ? p[s] * d[i] : 0;
         top[i] = max(p, (size_t)seen);
         sum[i] = exp_sum(p, p, (size_t)seen, top[i]);
+        for (int s = seen; s < ROWS; s++) p[s] = 0;
     }
 }
 

@@ -46,13 +46,11 @@ static float exp_sum(float *y, const float *x, size_t n, float shift)
     return fm_fold(acc);
 }
 
-static void soften(float *p, float *top, float *sum, const float *d, int m, int seen)
+static void soften(float *p, float *top, float *sum, int m, int seen)
 {
     enum { ROWS = 64 };
     const size_t n = (size_t)seen;
     for (int i = 0; i < m; i++, p += ROWS) {
-        const __m256 by = _mm256_set1_ps(d[i]);
-        for (size_t s = 0; s < n; s += 8) _mm256_storeu_ps(p + s, _mm256_mul_ps(_mm256_loadu_ps(p + s), by));
         top[i] = max(p, n);
         sum[i] = exp_sum(p, p, n, top[i]);
         memset(p + n, 0, (ROWS - n) * sizeof *p);

@@ -1,4 +1,4 @@
-/* What the files of attention share: op_attn.c cuts a call into tiles and spans, attn_float.c and attn_q15.c fold keys into
+/* What the files of attention share: op_attn.c cuts a call into tiles and spans, attn_float.c and attn_q8.c fold keys into
  * them, each in its arithmetic. */
 #ifndef FM_OP_CPU_ATTN_H
 #define FM_OP_CPU_ATTN_H
@@ -19,7 +19,7 @@ struct fm_attn_way {
     /* keys s0 … s0+63, as far as the tile's rows see them, into t->now */
     void (*fold)(const struct fm_attn_job *j, const struct fm_attn_tile *t, int s0);
 };
-extern const struct fm_attn_way fm_attn_float, fm_attn_q15;
+extern const struct fm_attn_way fm_attn_float, fm_attn_q8;
 
 enum { FM_ATTN_SPLIT = 64 }; /* tiles whose spans may be apart */
 
@@ -33,7 +33,8 @@ struct fm_attn_job {
     const struct fm_attn *a;
     const struct fm_batch *b;
     int ldy;         /* of a state: Dv, rounded up where the way wants it */
-    int ldq;         /* int16 of a row's query (q15)                      */
+    int ldq;         /* bytes of a row's query (q8)                       */
+    bool spread;     /* states are, as the keys that are their values are */
     int group;       /* query heads per key head */
     int heads, rows; /* of a tile                */
     int n_tiles;

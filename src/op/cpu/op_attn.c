@@ -14,7 +14,7 @@
  *
  * One thread does a tile, or, when tiles are few (decoding), a span of a tile.  So a row's bits depend on its position
  * and its keys only: not on the tile, the chunk, threads or batch mates.  The arithmetic follows from where the keys lie:
- * attn_q15.c for a Q8_0 cache, attn_float.c for everything else. */
+ * attn_q8.c for a Q8_0 cache, attn_float.c for everything else. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -109,8 +109,11 @@ static void finish(const struct fm_attn_job *j, const struct fm_attn_tile *t, co
     const size_t Dv = (size_t)j->a->Dv;
     for (int i = i0; i < i1; i++) {
         size_t at = (size_t)(t->row0 + i / t->heads) * j->a->H + t->h0 + i % t->heads;
+        float *from = all->y + (size_t)i * j->ldy;
+        for (int g = 0; j->spread && g < fm_kv_groups((int)Dv); g++)
+            j->kernels->spread(from + g * FM_KV_GROUP, fm_kv_group_width(t->v->width, g));
         memset(j->y + at * Dv, 0, Dv * sizeof *j->y);
-        j->kernels->axpy(j->y + at * Dv, 1 / all->sum[i], all->y + (size_t)i * j->ldy, Dv);
+        j->kernels->axpy(j->y + at * Dv, 1 / all->sum[i], from, Dv);
         if (j->lse) j->lse[at] = all->max[i] + fm_logf(all->sum[i]);
     }
 }
@@ -232,7 +235,7 @@ void fm_cpu_attn(struct fm_ctx *c, float *y, float *lse, const float *q, const s
     const bool tiles = !k->flat && k->type == FM_KV_Q8_0;
     struct fm_attn_job j = {.c = c,
                             .kernels = fm_cpu_kernels(c),
-                            .way = tiles ? &fm_attn_q15 : &fm_attn_float,
+                            .way = tiles ? &fm_attn_q8 : &fm_attn_float,
                             .y = y,
                             .lse = lse,
                             .q = q,
@@ -246,6 +249,7 @@ void fm_cpu_attn(struct fm_ctx *c, float *y, float *lse, const float *q, const s
     if (tiles) {
         j.ldq = fm_kv_padded(k->width, a->Dk);
         j.ldy = fm_kv_padded(v->width, a->Dv);
+        j.spread = !v->by_value;
     }
     choose_tiles(&j);
     if (j.apart && cost(&j) >= FM_CPU_GRAIN) {

@@ -10,39 +10,61 @@ struct job {
     const float *src;
     float *dst;
     size_t ld;
-    int pos0, cols;
+    int pos0, n, cols;
 };
 
-/* Pairs of a row in a tile of keys, single bytes in one by value. */
-static void scatter(const struct fm_kv_tile *t, bool by_value, int s, const int8_t *q)
+/* Four values at a time in a tile of keys, single bytes in one by value. */
+static void scatter(int8_t *tile, bool by_value, int n, int s, const int8_t *q)
 {
-    int8_t *to = t->q + fm_kv_at(by_value, t->n, s, 0);
+    int8_t *to = tile + fm_kv_at(by_value, n, s, 0);
     if (by_value)
-        for (int i = 0; i < t->n; i++) to[2 * i] = q[i];
+        for (int i = 0; i < n; i++) to[4 * i] = q[i];
     else
-        for (int i = 0; i < t->n; i += 2) memcpy(to + i * FM_KV_BLOCK, q + i, 2);
+        for (int i = 0; i < n; i += 4) memcpy(to + i * FM_KV_BLOCK, q + i, 4);
 }
 
 static void gather(int8_t *q, const struct fm_kv_tile *t, bool by_value, int s)
 {
     const int8_t *from = t->q + fm_kv_at(by_value, t->n, s, 0);
     if (by_value)
-        for (int i = 0; i < t->n; i++) q[i] = from[2 * i];
+        for (int i = 0; i < t->n; i++) q[i] = from[4 * i];
     else
-        for (int i = 0; i < t->n; i += 2) memcpy(q + i, from + i * FM_KV_BLOCK, 2);
+        for (int i = 0; i < t->n; i += 4) memcpy(q + i, from + i * FM_KV_BLOCK, 4);
 }
 
-static void store_tiles(const struct job *j, int s, const float *x)
+/* A group of `width` values of rows s … s+n−1 of the block, the first at x.  A whole block by value is laid out as keys are
+ * and then turned. */
+static void store_tile(const struct job *j, const struct fm_kv_tile *t, int s, int n, const float *x, int width)
 {
+    const bool by_value = j->rows->by_value, whole = by_value && n == FM_KV_BLOCK;
+    int8_t whole_tile[FM_KV_GROUP * FM_KV_BLOCK], q[FM_KV_GROUP];
+    for (; n > 0; n--, s++, x += j->ld) {
+        float y[FM_KV_GROUP] = {0};
+        memcpy(y, x, (size_t)width * sizeof *y);
+        if (!by_value) j->k->spread(y, t->n);
+        t->d[s] = j->k->quantise_kv(q, y, t->n);
+        scatter(whole ? whole_tile : t->q, by_value && !whole, t->n, s, q);
+    }
+    if (whole) j->k->turn(t->q, whole_tile, t->n);
+}
+
+/* Tasks are blocks, so that none writes beside another; the first and the last may be parts. */
+static void store_tiles(void *arg, int begin, int end, int thread)
+{
+    const struct job *j = arg;
     const struct fm_rows *r = j->rows;
-    for (int h = 0; h < j->cols / r->width; h++, x += r->width)
-        for (int g = 0; g < fm_kv_groups(r->width); g++) {
-            const struct fm_kv_tile t = fm_kv_tile_at(r, s / FM_KV_BLOCK, h, g);
-            const int at = g * FM_KV_GROUP;
-            int8_t q[FM_KV_GROUP] = {0};
-            t.d[s % FM_KV_BLOCK] = j->k->quantise_kv(q, x + at, fm_min_int(r->width - at, t.n));
-            scatter(&t, r->by_value, s % FM_KV_BLOCK, q);
-        }
+    (void)thread;
+    for (int b = j->pos0 / FM_KV_BLOCK + begin; b < j->pos0 / FM_KV_BLOCK + end; b++) {
+        const int from = b * FM_KV_BLOCK > j->pos0 ? b * FM_KV_BLOCK : j->pos0,
+                  to = fm_min_int((b + 1) * FM_KV_BLOCK, j->pos0 + j->n);
+        const float *x = j->src + (size_t)(from - j->pos0) * j->ld;
+        for (int h = 0; h < j->cols / r->width; h++, x += r->width)
+            for (int g = 0; g < fm_kv_groups(r->width); g++) {
+                const struct fm_kv_tile t = fm_kv_tile_at(r, b, h, g);
+                store_tile(j, &t, from % FM_KV_BLOCK, to - from, x + g * FM_KV_GROUP,
+                           fm_min_int(r->width - g * FM_KV_GROUP, t.n));
+            }
+    }
 }
 
 static void fetch_tiles(const struct job *j, int s, float *y)
@@ -53,8 +75,11 @@ static void fetch_tiles(const struct job *j, int s, float *y)
             const struct fm_kv_tile t = fm_kv_tile_at(r, s / FM_KV_BLOCK, h, g);
             const int at = g * FM_KV_GROUP, n = fm_min_int(r->width - at, t.n);
             int8_t q[FM_KV_GROUP];
+            float x[FM_KV_GROUP];
             gather(q, &t, r->by_value, s % FM_KV_BLOCK);
-            for (int i = 0; i < n; i++) y[at + i] = t.d[s % FM_KV_BLOCK] * (float)q[i];
+            for (int i = 0; i < t.n; i++) x[i] = t.d[s % FM_KV_BLOCK] * (float)q[i];
+            if (!r->by_value) j->k->spread(x, t.n);
+            memcpy(y + at, x, (size_t)n * sizeof *y);
         }
 }
 
@@ -67,10 +92,8 @@ static void store_rows(void *arg, int begin, int end, int thread)
         const int s = j->pos0 + i;
         if (j->rows->flat || j->rows->type == FM_KV_F32)
             memcpy(fm_rows_at(j->rows, s), x, (size_t)j->cols * sizeof *x);
-        else if (j->rows->type == FM_KV_BF16)
-            fm_formats[FM_BF16].encode(fm_rows_bf16(j->rows, s), x, (size_t)j->cols);
         else
-            store_tiles(j, s, x);
+            fm_formats[FM_BF16].encode(fm_rows_bf16(j->rows, s), x, (size_t)j->cols);
     }
 }
 
@@ -79,8 +102,12 @@ void fm_cpu_store(struct fm_ctx *c, const struct fm_rows *dst, const float *src,
 {
     for (int i = 0; i < b->n_seqs && !c->status; i++) {
         const struct fm_seq *s = &b->seqs[i];
-        struct job j = {fm_cpu_kernels(c), &dst[i], src + (size_t)s->row0 * ld, NULL, ld, s->pos0, cols};
-        fm_cpu_for(c, s->n, fm_cpu_grain((size_t)cols), store_rows, &j);
+        struct job j = {fm_cpu_kernels(c), &dst[i], src + (size_t)s->row0 * ld, NULL, ld, s->pos0, s->n, cols};
+        const int first = s->pos0 / FM_KV_BLOCK, blocks = (s->pos0 + s->n - 1) / FM_KV_BLOCK + 1 - first;
+        if (dst[i].flat || dst[i].type != FM_KV_Q8_0)
+            fm_cpu_for(c, s->n, fm_cpu_grain((size_t)cols), store_rows, &j);
+        else
+            fm_cpu_for(c, blocks, fm_cpu_grain((size_t)cols * FM_KV_BLOCK), store_tiles, &j);
     }
 }
 
@@ -102,6 +129,6 @@ static void fetch_rows(void *arg, int begin, int end, int thread)
 void fm_cpu_fetch(struct fm_ctx *c, float *dst, const struct fm_rows *src, int n, int cols)
 {
     if (c->status) return;
-    struct job j = {fm_cpu_kernels(c), src, NULL, dst, 0, 0, cols};
+    struct job j = {fm_cpu_kernels(c), src, NULL, dst, 0, 0, n, cols};
     fm_cpu_for(c, n, fm_cpu_grain((size_t)cols), fetch_rows, &j);
 }

@@ -1,5 +1,6 @@
 /* Causal softmax attention of one query head at a time: two passes forward, one backward.
- *   z_s = scale·q·k_s (s <= p);  m = max z;  l = Σ e^(z−m);  y = Σ e^(z−m)/l · v_s;  lse = m + log l */
+ *   z_s = scale·q·k_s (s <= p);  m = max z;  l = Σ e^(z−m);  y = Σ e^(z−m)/l · v_s;  lse = m + log l
+ * Where keys are kept spread (op/kv_tile.h) so is q, and so is y where these keys are the values, until it is done. */
 #include <math.h>
 #include <string.h>
 
@@ -38,18 +39,34 @@ static double max_score(const struct head *x)
     return m;
 }
 
+static bool is_spread(const struct fm_rows *r) { return !r->flat && r->type == FM_KV_Q8_0 && !r->by_value; }
+
 /* y[j0 … j0+n−1], 64 columns at a time so that the sums fit a small array; returns l. */
-enum { COLS = 64 };
+enum { COLS = FM_KV_GROUP };
 static double weigh(const struct head *x, fm_real *y, int n, int j0, double m)
 {
+    const int width = is_spread(x->v) ? fm_kv_group_width(x->v->width, j0 / COLS) : n;
+    fm_real out[COLS];
     double acc[COLS] = {0}, l = 0;
     for (int s = 0; s < x->n; s++) {
         double p = exp(score(x, s) - m);
         l += p;
-        for (int j = 0; j < n; j++) acc[j] += p * fm_rows_value(x->v, s, x->hk, j0 + j);
+        for (int j = 0; j < width; j++) acc[j] += p * fm_rows_value(x->v, s, x->hk, j0 + j);
     }
-    for (int j = 0; j < n; j++) y[j0 + j] = (fm_real)(acc[j] / l);
+    for (int j = 0; j < width; j++) out[j] = (fm_real)(acc[j] / l);
+    if (is_spread(x->v)) fm_kv_spread(out, width);
+    memcpy(y + j0, out, (size_t)n * sizeof *y);
     return l;
+}
+
+/* A query as the keys are kept; out: Dk rounded up to whole groups. */
+static const fm_real *query(fm_real *out, const struct head *x)
+{
+    memset(out, 0, (size_t)fm_kv_padded(x->k->width, x->Dk) * sizeof *out);
+    memcpy(out, x->q, (size_t)x->Dk * sizeof *out);
+    for (int g = 0; g < fm_kv_groups(x->Dk); g++)
+        fm_kv_spread(out + g * FM_KV_GROUP, fm_kv_group_width(x->k->width, g));
+    return out;
 }
 
 void fm_ref_attn(struct fm_ctx *c, fm_real *y, fm_real *lse, const fm_real *q, const struct fm_rows *k,
@@ -61,6 +78,11 @@ void fm_ref_attn(struct fm_ctx *c, fm_real *y, fm_real *lse, const fm_real *q, c
             for (int h = 0; h < a->H; h++) {
                 int row = b->seqs[i].row0 + r;
                 struct head x = head_at(q, &k[i], &v[i], a, row, h, b->seqs[i].pos0 + r);
+                fm_real kept[FM_OP_HEAD_WIDTH + FM_KV_GROUP];
+                if (is_spread(x.k)) {
+                    x.q = query(kept, &x);
+                    x.Dk = fm_kv_padded(x.k->width, x.Dk);
+                }
                 double m = max_score(&x), l = 0;
                 fm_real *yr = y + ((size_t)row * a->H + h) * a->Dv;
                 for (int j = 0; j < a->Dv; j += COLS) l = weigh(&x, yr, a->Dv - j < COLS ? a->Dv - j : COLS, j, m);

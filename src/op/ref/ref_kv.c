@@ -4,18 +4,30 @@
 #include "op/kv_tile.h"
 #include "op/ref/ref.h"
 
-/* A group of width values, of which x has n: d = max|x|/127 in float, as the cache keeps it. */
+/* A group of t->n values, of which x has n: d = max|x|/127 in float, as the cache keeps it. */
 static void store_group(const struct fm_kv_tile *t, bool by_value, int s, const fm_real *x, int n)
 {
-    float d = 0;
-    for (int i = 0; i < n; i++)
-        if (!isnan(d) && !(fabs((double)x[i]) <= (double)d)) d = (float)fabs((double)x[i]);
-    d /= 127;
-    t->d[s] = d;
-    for (int i = 0; i < t->n; i++) {
-        float v = i < n && d != 0 ? rintf((float)x[i] / d) : 0;
-        v = v < 127 ? v : 127;
-        t->q[fm_kv_at(by_value, t->n, s, i)] = (int8_t)(v > -127 ? v : -127);
+    fm_real y[FM_KV_GROUP] = {0};
+    float max = 0;
+    for (int i = 0; i < n; i++) y[i] = x[i];
+    if (!by_value) fm_kv_spread(y, t->n);
+    for (int i = 0; i < t->n; i++)
+        if (!isnan(max) && !(fabs((double)y[i]) <= (double)max)) max = (float)fabs((double)y[i]);
+    const bool none = !(max >= 1e-30f && max < INFINITY);
+    t->d[s] = !none ? max / 127 : max < 1e-30f ? 0 : NAN;
+    for (int i = 0; i < t->n; i++)
+        t->q[fm_kv_at(by_value, t->n, s, i)] = (int8_t)(none ? 0 : rintf((float)y[i] * (127 / max)));
+}
+
+/* Row s of a head of Q8_0 as it was before it was kept. */
+static void fetch_head(const struct fm_rows *r, int s, int h, fm_real *dst)
+{
+    for (int g = 0; g < fm_kv_groups(r->width); g++) {
+        const int at = g * FM_KV_GROUP, n = fm_kv_group_width(r->width, g);
+        fm_real y[FM_KV_GROUP];
+        for (int i = 0; i < n; i++) y[i] = fm_rows_value(r, s, h, at + i);
+        if (!r->by_value) fm_kv_spread(y, n);
+        for (int i = 0; i < n && at + i < r->width; i++) dst[at + i] = y[i];
     }
 }
 
@@ -48,7 +60,9 @@ void fm_ref_store(struct fm_ctx *c, const struct fm_rows *dst, const fm_real *sr
 void fm_ref_fetch(struct fm_ctx *c, fm_real *dst, const struct fm_rows *src, int n, int cols)
 {
     if (c->status) return;
-    const int width = src->type == FM_KV_Q8_0 && !src->flat ? src->width : cols;
-    for (int s = 0; s < n; s++)
-        for (int i = 0; i < cols; i++) dst[(size_t)s * cols + i] = fm_rows_value(src, s, i / width, i % width);
+    const bool tiles = src->type == FM_KV_Q8_0 && !src->flat;
+    for (int s = 0; s < n; s++, dst += cols) {
+        for (int h = 0; tiles && h < cols / src->width; h++) fetch_head(src, s, h, dst + (size_t)h * src->width);
+        for (int i = 0; !tiles && i < cols; i++) dst[i] = fm_rows_value(src, s, 0, i);
+    }
 }

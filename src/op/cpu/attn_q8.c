@@ -1,29 +1,29 @@
-/* Keys folded in integers: int8 tiles of a Q8_0 cache by queries and weights of int16.
+/* Keys folded in integers: int8 tiles of a Q8_0 cache by queries and weights of 8 bits.
  *
  * Of each group of 64 values, 64 keys' sums are exact; they join a row's score in order of the groups:
  *
- *   z[s] = Σ_groups d_k[s]·Σ q·k8[s]          q = the query as int16, d_q a factor of the whole row
- *   m' = max z·d_q;  p = e^(z·d_q − m');  l' = Σ p;  then with m = max(m_old, m'):
- *   y = y·e^(m_old−m) + e^(m'−m)·f·Σ_s w[s]·v8[s],   w = p⊙d_v as int16 with factor f, of each group
+ *   z[s] = Σ_groups d_q·d_k[s]·Σ q8·k8[s]     q8 = the query's group, spread as the keys are (op/kv_tile.h), as int8 with factor d_q
+ *   m' = max z;  p = e^(z − m');  l' = Σ p;  then with m = max(m_old, m'):
+ *   y = y·e^(m_old−m) + e^(m'−m)·f·Σ_s w[s]·v8[s],   w = p⊙d_v as uint8 with factor f, of each group
  *
- * w has 15 bits below the block's own largest p·d_v, q 15 below its largest value: what is lost beside the cache's own
- * rounding is a hundredth of that. */
+ * w is rounded beside the largest contribution p·d_v of its block, that is where the values' own rounding is at least as coarse;
+ * q as the keys are. */
 #include <math.h>
 #include <string.h>
 
-#include "kernel/math.h"
 #include "op/cpu/attn.h"
 
-enum { BLOCK = FM_KV_BLOCK, GROUP = FM_KV_GROUP, TILE = GROUP * BLOCK, LINE = 64 };
+enum { BLOCK = FM_KV_BLOCK, GROUP = FM_KV_GROUP, TILE = GROUP * BLOCK, LINE = 64, ZERO = 128 };
 
-/* The scratch: int16 go two to a float. */
+/* The scratch: bytes go four to a float. */
 struct parts {
     int8_t *tile;                      /* [64·64] a group of values, turned       */
     float *d;                          /* [64] its factors, 0 behind the last row */
     float *p;                          /* [m,64] scores, then weights             */
-    int16_t *w;                        /* [m,64] weights by factors               */
-    int16_t *q;                        /* [m,ldq]                                 */
-    float *d_q, *fade, *f, *top, *sum; /* [m] each                                */
+    uint8_t *w;                        /* [m,64] weights by factors               */
+    uint8_t *q;                        /* [m,ldq] + ZERO                          */
+    float *d_q;                        /* [groups,m]                              */
+    float *old, *fade, *f, *top, *sum; /* [m] each                                */
 };
 
 static struct parts parts_of(const struct fm_attn_job *j, const struct fm_attn_tile *t)
@@ -31,17 +31,21 @@ static struct parts parts_of(const struct fm_attn_job *j, const struct fm_attn_t
     const size_t m = (size_t)t->m;
     struct parts x = {.tile = (int8_t *)t->scratch, .d = t->scratch + TILE / 4 };
     x.p = x.d + BLOCK;
-    x.w = (int16_t *)(void *)(x.p + m * BLOCK);
+    x.w = (uint8_t *)(x.p + m * BLOCK);
     x.q = x.w + m * BLOCK;
     x.d_q = (float *)(void *)(x.q + m * (size_t)j->ldq);
-    x.fade = x.d_q + m;
+    x.old = x.d_q + m * (size_t)fm_kv_groups(j->a->Dk);
+    x.fade = x.old + m;
     x.f = x.fade + m;
     x.top = x.f + m;
     x.sum = x.top + m;
     return x;
 }
 
-static size_t row_floats(const struct fm_attn_job *j) { return BLOCK + BLOCK / 2 + (size_t)j->ldq / 2 + 5; }
+static size_t row_floats(const struct fm_attn_job *j)
+{
+    return BLOCK + BLOCK / 4 + (size_t)j->ldq / 4 + (size_t)fm_kv_groups(j->a->Dk) + 5;
+}
 
 static void begin(const struct fm_attn_job *j, const struct fm_attn_tile *t)
 {
@@ -49,9 +53,15 @@ static void begin(const struct fm_attn_job *j, const struct fm_attn_tile *t)
     const int Dk = j->a->Dk;
     for (int i = 0; i < t->m; i++) {
         const size_t row = (size_t)(t->row0 + i / t->heads) * (size_t)j->a->H + (size_t)(t->h0 + i % t->heads);
-        int16_t *q = x.q + (size_t)i * (size_t)j->ldq;
-        x.d_q[i] = j->kernels->quantise_q15(q, j->q + row * (size_t)Dk, Dk) * j->a->scale;
-        memset(q + Dk, 0, (size_t)(j->ldq - Dk) * sizeof *q);
+        for (int g = 0; g < fm_kv_groups(Dk); g++) {
+            const int n = fm_kv_group_width(t->k->width, g), at = g * GROUP;
+            float y[GROUP] = {0};
+            int8_t q[GROUP];
+            memcpy(y, j->q + row * (size_t)Dk + at, (size_t)fm_min_int(Dk - at, n) * sizeof *y);
+            j->kernels->spread(y, n);
+            x.d_q[g * t->m + i] = j->kernels->quantise_kv(q, y, n) * j->a->scale;
+            for (int k = 0; k < n; k++) x.q[(size_t)i * (size_t)j->ldq + (size_t)(at + k)] = (uint8_t)(q[k] + ZERO);
+        }
     }
 }
 
@@ -66,14 +76,13 @@ static void fetch_ahead(const struct fm_attn_tile *t, const struct fm_rows *r, i
 /* z[i0 … m, 64], of all 64 rows, whatever lies in those that are not there yet. */
 static void scores(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int s0, int i0)
 {
-    const struct fm_kernels *k = j->kernels;
     float *z = x->p + (size_t)i0 * BLOCK;
     memset(z, 0, (size_t)(t->m - i0) * BLOCK * sizeof *z);
     for (int g = 0; g < fm_kv_groups(j->a->Dk); g++) {
         const struct fm_kv_tile keys = fm_kv_tile_at(t->k, s0 / BLOCK, t->hk, g);
         fetch_ahead(t, t->k, s0, g);
-        k->gemm_q15(z, BLOCK, x->q + (size_t)i0 * j->ldq + g * GROUP, j->ldq, keys.q, keys.d, NULL, t->m - i0, BLOCK,
-                    keys.n / 2);
+        j->kernels->gemm_u8(z, BLOCK, x->q + (size_t)i0 * (size_t)j->ldq + g * GROUP, j->ldq, ZERO, keys.q, keys.d,
+                            x->d_q + g * t->m + i0, t->m - i0, BLOCK, keys.n / 4);
     }
 }
 
@@ -83,25 +92,16 @@ static void soften(const struct fm_attn_job *j, const struct fm_attn_tile *t, co
     for (int i = i0, end; i < t->m; i = end) {
         const int seen = t->pos0 + i / t->heads + 1 - s0;
         end = seen < BLOCK ? i + t->heads : t->m;
-        j->kernels->soften(x->p + (size_t)i * BLOCK, x->top + i, x->sum + i, x->d_q + i, end - i,
-                           fm_min_int(seen, BLOCK));
+        j->kernels->soften(x->p + (size_t)i * BLOCK, x->top + i, x->sum + i, end - i, fm_min_int(seen, BLOCK));
     }
 }
 
-/* The block joins row i's state; x->fade[i] = e^(m'−m). */
-static void join(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int i)
+/* The block joins the rows' states but for what it adds to y, which counts x->fade = e^(m'−m). */
+static void join(const struct fm_attn_job *j, const struct fm_attn_tile *t, const struct parts *x, int i0)
 {
-    const float m = x->top[i];
-    float *max = &t->now.max[i], *sum = &t->now.sum[i], old = 1;
-    x->fade[i] = 1;
-    if (m > *max) {
-        if (*sum > 0) old = fm_expf(*max - m);
-        *max = m;
-    } else if (m < *max) {
-        x->fade[i] = fm_expf(m - *max);
-    }
-    *sum = *sum * old + x->sum[i] * x->fade[i];
-    if (old != 1) j->kernels->scale(t->now.y + (size_t)i * j->ldy, old, (size_t)j->ldy);
+    j->kernels->join(t->now.max + i0, t->now.sum + i0, x->old + i0, x->fade + i0, x->top + i0, x->sum + i0, t->m - i0);
+    for (int i = i0; i < t->m; i++)
+        if (x->old[i] != 1) j->kernels->scale(t->now.y + (size_t)i * j->ldy, x->old[i], (size_t)j->ldy);
 }
 
 /* The tile of values of group g, its rows' factors; those behind the last row count nothing. */
@@ -128,9 +128,9 @@ static void weigh(const struct fm_attn_job *j, const struct fm_attn_tile *t, con
     for (int g = 0; g < fm_kv_groups(j->a->Dv); g++) {
         int n;
         const int8_t *v = open_values(j, t, x, s0, g, &n);
-        k->weigh_q15(x->w, x->f, x->p + (size_t)i0 * BLOCK, x->d, m);
+        k->weigh_u8(x->w, x->f, x->p + (size_t)i0 * BLOCK, x->d, m);
         for (int i = 0; i < m; i++) x->f[i] *= x->fade[i0 + i];
-        k->gemm_q15(t->now.y + (size_t)i0 * j->ldy + g * GROUP, j->ldy, x->w, BLOCK, v, NULL, x->f, m, n, BLOCK / 2);
+        k->gemm_u8(t->now.y + (size_t)i0 * j->ldy + g * GROUP, j->ldy, x->w, BLOCK, 0, v, NULL, x->f, m, n, BLOCK / 4);
     }
 }
 
@@ -140,9 +140,9 @@ static void fold(const struct fm_attn_job *j, const struct fm_attn_tile *t, int 
     const int i0 = s0 > t->pos0 ? (s0 - t->pos0) * t->heads : 0; /* rows before see nothing of it */
     scores(j, t, &x, s0, i0);
     soften(j, t, &x, s0, i0);
-    for (int i = i0; i < t->m; i++) join(j, t, &x, i);
+    join(j, t, &x, i0);
     weigh(j, t, &x, s0, i0);
 }
 
-const struct fm_attn_way fm_attn_q15 = {
+const struct fm_attn_way fm_attn_q8 = {
     .row_floats = row_floats, .tile_floats = TILE / 4 + BLOCK, .begin = begin, .fold = fold};
