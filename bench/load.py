@@ -4,7 +4,8 @@
   load.py PORT [--label NAME] [--streams 1,2,4,8,16] [--tokens-in 128] [--tokens-out 128] [--requests 2] [--timeout 600]
 
 Prompts are random token ids, never the same twice, so no prefix is cached; end tokens are ignored, so every answer has its
-length.  A row of CSV per number of clients:
+length; answers are made of common words (logit_bias), so every token is text that is sent at once.  A row of CSV per number of
+clients:
 
   total_tps     answer tokens of all clients per second, from the first request to the last answer
   ttft_*        seconds from a request to its first text
@@ -18,6 +19,7 @@ import json
 import random
 import sys
 import time
+import urllib.request
 
 HEADER = "label,streams,tokens_in,tokens_out,requests,total_tps,ttft_p50,ttft_p95,ttft_p99,itl_p50,itl_p95,itl_p99,fairness,jain,failed"
 
@@ -41,7 +43,7 @@ class Load:
         ids = [self.random.randrange(*self.a.ids) for _ in range(self.a.tokens_in)]
         body = json.dumps({"model": "m", "prompt": ids, "max_tokens": self.a.tokens_out, "temperature": 0, "ignore_eos": True,
                            "stream": True, "stream_options": {"include_usage": True}, "cache_prompt": False,
-                           "user": user}).encode()
+                           "logit_bias": self.a.words, "user": user}).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.a.port, limit=1 << 22)
         writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
                      b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -83,6 +85,15 @@ class Load:
               f"{min(self.rates) / max(self.rates):.3f},{jain(self.rates):.4f},{self.failed}", flush=True)
 
 
+def words(port):
+    """Ids of common words, as the server's model has them, and a bias for each that leaves no other token a chance."""
+    text = " the of and to in is was for on that with as by at from it an be this which or are not have his they we you all one"
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/tokenize", json.dumps({"content": text}).encode(),
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return {str(i): 100 for i in json.load(answer)["tokens"][2:]}
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("port", type=int)
@@ -96,6 +107,7 @@ def main():
     p.add_argument("--ids", default="1000,4000", help="prompts' ids: from, to")
     a = p.parse_args()
     a.ids = tuple(int(x) for x in a.ids.split(","))
+    a.words = words(a.port)
     for n in a.streams.split(","):
         load = Load(a, int(n))
         asyncio.run(load.run())

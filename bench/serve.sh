@@ -9,7 +9,8 @@ BIN=${BIN:-build/fathom} threads=${THREADS:-2}
 log=$(mktemp)
 trap 'rm -f "$log"; [ -z "${pid:-}" ] || kill "$pid" 2>/dev/null || true' EXIT
 
-load() { # label, port, streams
+load() { # label, port, streams; a first request that does not count touches the weights
+    python3 bench/load.py "$2" --streams 1 --requests 1 --tokens-out 16 >/dev/null
     python3 bench/load.py "$2" --label "$1" --streams "$3" --requests "${REQUESTS:-2}"
 }
 

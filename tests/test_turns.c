@@ -315,14 +315,15 @@ static void prompts_take_their_share_and_no_more(void **state)
             }
     struct fm_pace p = {0};
     assert_int_equal(fm_pace_rows(&p, 0, 1, 512), 64); /* nothing is known */
-    assert_int_equal(fm_pace_rows(&p, 3, 4, 512), 8);
-    assert_int_equal(fm_pace_rows(&p, 3, 4, 5), 5);
+    assert_int_equal(fm_pace_rows(&p, 3, 4, 512), 5);  /* eight with the answers */
+    assert_int_equal(fm_pace_rows(&p, 6, 8, 512), 10); /* two would be too few */
+    assert_int_equal(fm_pace_rows(&p, 3, 4, 4), 4);
     fm_pace_learn(&p, 0, 64, 0.01 + 64 * 0.001);
     fm_pace_learn(&p, 0, 256, 0.01 + 256 * 0.001);
     assert_int_equal(fm_pace_rows(&p, 0, 1, 2048), 984); /* a second's work, in eights */
     fm_pace_learn(&p, 4, 0, 0.04);
     fm_pace_learn(&p, 8, 0, 0.05);
-    assert_int_equal(fm_pace_rows(&p, 4, 8, 512), 72); /* 1.75 times 50 ms are 87.5: 10, 4 and 73 rows */
+    assert_int_equal(fm_pace_rows(&p, 4, 8, 512), 68); /* 1.75 times 50 ms are 87.5: 10, 4 and 73 rows */
 }
 
 /* ---- the end of a request in the middle of a step ---- */

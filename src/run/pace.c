@@ -12,7 +12,8 @@
 #include "run/scheduler.h"
 
 enum {
-    ROWS_ALIGN = 8,  /* rows that the kernels like, and the fewest: less wastes the weights that are read anyway */
+    ROWS_ALIGN = 8,  /* rows of a tile: fewer waste the weights that are read anyway                */
+    ROWS_FEWEST = 4, /* so that a prompt gets on                                                    */
     ROWS_FIRST = 64, /* without answers, before anything is known; and the fewest then */
 };
 static const double STRETCH = 1.75;    /* below 2, so that what the clock adds does not reach it  */
@@ -36,18 +37,22 @@ static double of_answers(const struct fm_pace *p, int n)
     return line < least || line <= 0 ? least : line < most ? line : most;
 }
 
-static int aligned(double rows, int least, int room)
+/* As many rows beside the answers as fill whole tiles together with them. */
+static int aligned(double rows, int answers, int room)
 {
-    const int n = rows < room ? (int)(rows > 0 ? rows : 0) / ROWS_ALIGN * ROWS_ALIGN : room;
-    return n > least ? n : least < room ? least : room;
+    if (rows >= room) return room;
+    int least = answers ? ROWS_ALIGN - answers % ROWS_ALIGN : ROWS_FIRST;
+    if (least < ROWS_FEWEST) least += ROWS_ALIGN;
+    const int n = (answers + (int)(rows > 0 ? rows : 0)) / ROWS_ALIGN * ROWS_ALIGN - answers;
+    const int wanted = n > least ? n : least;
+    return wanted < room ? wanted : room;
 }
 
 int fm_pace_rows(const struct fm_pace *p, int answers, int busy, int room)
 {
-    const int least = answers ? ROWS_ALIGN : ROWS_FIRST;
-    if (p->each <= 0) return aligned(0, least, room);
+    if (p->each <= 0) return aligned(0, answers, room);
     const double seconds = answers ? STRETCH * of_answers(p, busy) : ALONE_SECONDS;
-    return aligned((seconds - of_rows(p, answers)) / p->each, least, room);
+    return aligned((seconds - of_rows(p, answers)) / p->each, answers, room);
 }
 
 /* seconds/rows = each + fixed/rows: a line over x = 1/rows. */

@@ -1,8 +1,9 @@
-/* POST embeddings, OpenAI's shape: the mean over an input's tokens of the hidden states behind the final norm, at length 1.
+/* POST embeddings, OpenAI's shape, and Ollama's api/embed and api/embeddings: the mean over an input's tokens of the hidden states behind the final norm, at length 1.
  * A model trained to continue text has no better one; models trained for it are another matter. */
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "server/openai.h"
 
 enum { INPUTS_MAX = 2048, NUMBERS_MAX = 1 << 22 /* in an answer */ };
@@ -70,20 +71,61 @@ static void whole(struct fm_reply *p)
 static const struct fm_dialect embeddings = {
     .whole = whole, .fault = fm_openai_fault, .fault_in_stream = fm_openai_fault_in_stream, .embed = true};
 
-static bool read_ask(struct fm_ask *a, const struct fm_server *s)
+/* ---- Ollama's ---- */
+
+static void put_vector(struct fm_reply *p, int i)
 {
-    const struct fm_py *format = fm_py_get(a->body, "encoding_format");
-    const int D = s->info->dim, most = NUMBERS_MAX / D < INPUTS_MAX ? NUMBERS_MAX / D : INPUTS_MAX;
+    const double *x = p->answer->shown[i]->result.embedding;
+    put_numbers(&p->out, x, p->s->info->dim, scale_of(x, p->s->info->dim));
+}
+
+static void embed_whole(struct fm_reply *p)
+{
+    struct fm_buf *b = &p->out;
+    fm_buf_str(b, "{\"model\":");
+    fm_put_str(b, p->s->name);
+    fm_buf_str(b, ",\"embeddings\":[");
+    for (int i = 0; i < p->answer->n_shown; i++) {
+        if (i) fm_buf_char(b, ',');
+        put_vector(p, i);
+    }
+    fm_buf_printf(b, "],\"total_duration\":%.0f,\"load_duration\":0,\"prompt_eval_count\":%d}",
+                  1e9 * (fm_seconds() - fm_web_started(p->r)), fm_answer_tokens(p->answer).prompt);
+}
+
+static void one_whole(struct fm_reply *p)
+{
+    fm_buf_str(&p->out, "{\"embedding\":");
+    put_vector(p, 0);
+    fm_buf_char(&p->out, '}');
+}
+
+static const struct fm_dialect embed = {
+    .whole = embed_whole, .fault = fm_ollama_fault, .fault_in_stream = fm_ollama_fault_in_stream, .embed = true};
+static const struct fm_dialect one = {
+    .whole = one_whole, .fault = fm_ollama_fault, .fault_in_stream = fm_ollama_fault_in_stream, .embed = true};
+
+/* ---- requests ---- */
+
+/* Up to max texts or lists of ids; dimensions: none but the model's. */
+static bool read_inputs(struct fm_ask *a, const struct fm_server *s, const char *key, int max)
+{
+    const int D = s->info->dim, most = NUMBERS_MAX / D < max ? NUMBERS_MAX / D : max;
     int dimensions = D;
-    if (format && format->kind != FM_PY_NULL && !fm_py_is(format, "float") && !fm_py_is(format, "base64"))
-        return fm_fault_set(&a->fault, 400, "encoding_format", "encoding_format is neither \"float\" nor \"base64\"");
     if (!fm_ask_int(a, "dimensions", 1, 1 << 30, &dimensions)) return false;
     if (dimensions != D)
         return fm_fault_set(&a->fault, 400, "dimensions", "dimensions: this model's embeddings have %d", D);
     a->stream = false;
     a->max_tokens = 0;
-    return fm_ask_text(a, "user", &a->user) &&
-           fm_ask_prompts(a, s, fm_py_get(a->body, "input"), "input", most ? most : 1);
+    return fm_ask_prompts(a, s, fm_py_get(a->body, key), key, most ? most : 1);
+}
+
+static bool read_ask(struct fm_ask *a, const struct fm_server *s)
+{
+    const struct fm_py *format = fm_py_get(a->body, "encoding_format");
+    if (format && format->kind != FM_PY_NULL && !fm_py_is(format, "float") && !fm_py_is(format, "base64"))
+        return fm_fault_set(&a->fault, 400, "encoding_format", "encoding_format is neither \"float\" nor \"base64\"");
+    return fm_ask_text(a, "user", &a->user) && read_inputs(a, s, "input", INPUTS_MAX);
 }
 
 void fm_api_embeddings(struct fm_server *s, struct fm_web_request *r)
@@ -96,3 +138,28 @@ void fm_api_embeddings(struct fm_server *s, struct fm_web_request *r)
     fm_openai_fault(r, &a.fault);
     fm_ask_release(&a);
 }
+
+/* Nothing to embed has no embeddings. */
+static void start_ollama(struct fm_server *s, struct fm_web_request *r, const char *key, const struct fm_dialect *d)
+{
+    struct fm_ask a = {0};
+    if (fm_ask_parse(&a, r) && fm_ask_basics(&a, s)) {
+        const struct fm_py *v = fm_py_get(a.body, key);
+        if (!v || v->kind == FM_PY_NULL || (v->kind != FM_PY_NUMBER && !v->n && !v->text.n)) {
+            struct fm_buf b = {0};
+            fm_buf_str(&b, d == &one ? "{\"embedding\":[]}" : "{\"embeddings\":[]}");
+            fm_reply_json(r, 200, &b);
+            fm_ask_release(&a);
+            return;
+        }
+        if (read_inputs(&a, s, key, d == &one ? 1 : INPUTS_MAX)) {
+            fm_reply_start(s, r, d, &a, "embd-");
+            return;
+        }
+    }
+    fm_ollama_fault(r, &a.fault);
+    fm_ask_release(&a);
+}
+
+void fm_api_embed(struct fm_server *s, struct fm_web_request *r) { start_ollama(s, r, "input", &embed); }
+void fm_api_ollama_embeddings(struct fm_server *s, struct fm_web_request *r) { start_ollama(s, r, "prompt", &one); }

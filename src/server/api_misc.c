@@ -211,7 +211,14 @@ void fm_api_slots(struct fm_server *s, struct fm_web_request *r)
 {
     struct fm_scheduler_stats st;
     struct fm_buf b = {0};
+    struct fm_fault f = {0};
+    const char *must = fm_web_query(r, "fail_on_no_slot");
     fm_scheduler_stats(s->scheduler, &st);
+    if (must && strcmp(must, "0") != 0 && st.busy >= st.slots) {
+        (void)fm_fault_set(&f, 503, NULL, "no slot is free: %d are busy, %d requests wait", st.busy, st.waiting);
+        fm_openai_fault(r, &f);
+        return;
+    }
     fm_buf_char(&b, '[');
     for (int i = 0; i < st.slots; i++) {
         struct fm_slot_info x;

@@ -31,7 +31,7 @@ void fm_ollama_fault(struct fm_web_request *r, const struct fm_fault *f)
     fm_reply_json(r, f->status, &b);
 }
 
-static void fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
+void fm_ollama_fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
 {
     write_fault(&p->out, f);
     fm_buf_char(&p->out, '\n');
@@ -165,7 +165,7 @@ static void generate_whole(struct fm_reply *p)
 /* Clients parse each line: a ping is an empty piece. */
 #define NDJSON(prefix)                                                                            \
     .type = "application/x-ndjson", .begin = begin, .piece = prefix##_piece, .end = prefix##_end, \
-    .whole = prefix##_whole, .fault = fm_ollama_fault, .fault_in_stream = fault_in_stream
+    .whole = prefix##_whole, .fault = fm_ollama_fault, .fault_in_stream = fm_ollama_fault_in_stream
 #define CHAT_PING     "{\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":false}\n"
 #define GENERATE_PING "{\"response\":\"\",\"done\":false}\n"
 

@@ -99,7 +99,9 @@ bool fm_ask_prompts(struct fm_ask *a, const struct fm_server *s, const struct fm
 /* More ids behind those of the prompt. */
 bool fm_ask_add_text(struct fm_ask *a, const struct fm_server *s, struct fm_span text, unsigned flags);
 bool fm_ask_add_id(struct fm_ask *a, int32_t id);
-/* What belongs between prefix and suffix, both texts: their ids with the model's marks.  fim.c */
+/* The token that begins every text, where there is one and the prompt is empty. */
+bool fm_ask_add_first(struct fm_ask *a, const struct fm_server *s);
+/* What belongs between prefix and suffix, both texts: their ids with the model's marks, behind what the prompt has.  fim.c */
 bool fm_ask_hole(struct fm_ask *a, const struct fm_server *s, struct fm_span prefix, struct fm_span suffix);
 /* n, and best_of where the route has it: 1 … FM_CHOICES_MAX for all prompts together. */
 bool fm_ask_choices(struct fm_ask *a, bool with_best_of);

@@ -92,6 +92,8 @@ void fm_reply_flush(struct fm_reply *p);
 const char *fm_reply_finish(const struct fm_reply *p);
 /* "name" or "arguments" of one of p->calls; empty when absent. */
 struct fm_span fm_reply_call_part(const struct fm_py *call, const char *key);
+/* Ollama's: a line. */
+void fm_ollama_fault_in_stream(struct fm_reply *p, const struct fm_fault *f);
 /* A tool call's id: call_00_… from the answer's id and its place. */
 void fm_reply_call_id(const struct fm_reply *p, int i, char *dst, size_t n);
 

@@ -25,6 +25,7 @@ static const struct route {
     {"POST", "/messages", fm_api_messages, ANTHROPIC},
     {"POST", "/messages/count_tokens", fm_api_count_tokens, ANTHROPIC},
     {"POST", "/embeddings", fm_api_embeddings, 0},
+    {"POST", "/infill", fm_api_infill, 0},
     {"GET", "/models", fm_api_models, 0},
     {"GET", "/models/", fm_api_model, TAIL},
     {"GET", "/user/balance", fm_api_balance, 0},
@@ -41,6 +42,8 @@ static const struct route {
     {"POST", "/api/show", fm_api_show, OLLAMA | ROOT},
     {"POST", "/api/chat", fm_api_ollama_chat, OLLAMA | ROOT},
     {"POST", "/api/generate", fm_api_generate, OLLAMA | ROOT},
+    {"POST", "/api/embed", fm_api_embed, OLLAMA | ROOT},
+    {"POST", "/api/embeddings", fm_api_ollama_embeddings, OLLAMA | ROOT},
 };
 enum { N_ROUTES = sizeof routes / sizeof *routes };
 
@@ -145,19 +148,23 @@ static bool may_ask(struct fm_server *s, struct fm_web_request *r, const struct 
 
 /* ---- cross-origin ---- */
 
-static void allow_origin(const struct fm_server *s, struct fm_web_request *r)
+static bool allow_origin(const struct fm_server *s, struct fm_web_request *r)
 {
     const char *origin = fm_web_header(r, "origin");
-    if (!origin || !origin_allowed(s, origin)) return;
+    if (!origin || !origin_allowed(s, origin)) return false;
     fm_web_set_header(r, "Access-Control-Allow-Origin", origin);
     fm_web_set_header(r, "Vary", "Origin");
+    return true;
 }
 
+/* Clients send headers of their own (x-stainless-…): a page that may ask may send any. */
 static void preflight(const struct fm_server *s, struct fm_web_request *r)
 {
-    allow_origin(s, r);
-    fm_web_set_header(r, "Access-Control-Allow-Methods", "GET, POST");
-    fm_web_set_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-api-key, anthropic-version");
+    const char *asked = fm_web_header(r, "access-control-request-headers");
+    if (allow_origin(s, r)) {
+        fm_web_set_header(r, "Access-Control-Allow-Methods", "GET, POST");
+        if (asked && *asked) fm_web_set_header(r, "Access-Control-Allow-Headers", asked);
+    }
     fm_web_reply(r, 204, "text/plain", "", 0);
 }
 
@@ -205,7 +212,7 @@ void fm_route(void *server, struct fm_web_request *r)
             fault_in_shape(r, &routes[i], &f);
             return;
         }
-        allow_origin(s, r);
+        (void)allow_origin(s, r);
         routes[i].run(s, r);
         return;
     }

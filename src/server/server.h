@@ -16,7 +16,8 @@ enum { FM_STATUSES = 600 };
 
 /* Ids of the marks around a text with a hole: begin, prefix, hole, suffix, end, and then the model writes what is missing. */
 struct fm_fim {
-    int32_t begin, hole, end; /* −1: the vocabulary has none that we know */
+    int32_t begin, hole, end; /* −1: the vocabulary has none that we know   */
+    int32_t file;             /* in front of a file's name; −1: there is none */
 };
 
 struct fm_server {
@@ -81,6 +82,9 @@ void fm_api_show(struct fm_server *s, struct fm_web_request *r);
 void fm_api_ollama_chat(struct fm_server *s, struct fm_web_request *r);
 void fm_api_generate(struct fm_server *s, struct fm_web_request *r);
 void fm_api_root(struct fm_server *s, struct fm_web_request *r);
+void fm_api_infill(struct fm_server *s, struct fm_web_request *r);
+void fm_api_embed(struct fm_server *s, struct fm_web_request *r);
+void fm_api_ollama_embeddings(struct fm_server *s, struct fm_web_request *r);
 void fm_api_embeddings(struct fm_server *s, struct fm_web_request *r);
 void fm_api_model(struct fm_server *s, struct fm_web_request *r);
 void fm_api_models(struct fm_server *s, struct fm_web_request *r);

@@ -82,7 +82,8 @@ smollm2_with_tools() {
     # its own chat format knows no tools: the file says that it is Qwen 2.5's, whose marks it has
     python3 "$root/tests/server/retemplate.py" "$FATHOM_SMOLLM2" model.gguf \
         '<|im_start|> You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' \
-        '<jupyter_code>=<|fim_prefix|>' '<jupyter_text>=<|fim_suffix|>' '<empty_output>=<|fim_middle|>' || exit 1
+        '<jupyter_code>=<|fim_prefix|>' '<jupyter_text>=<|fim_suffix|>' '<empty_output>=<|fim_middle|>' \
+        '<file_sep>=<|file_sep|>' || exit 1
 }
 
 finish() {

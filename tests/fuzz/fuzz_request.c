@@ -23,7 +23,10 @@ static const char *const routes[] = {"/v1/chat/completions",
                                      "/tokenize",
                                      "/detokenize",
                                      "/apply-template",
-                                     "/v1/embeddings"};
+                                     "/v1/embeddings",
+                                     "/infill",
+                                     "/api/embed",
+                                     "/api/embeddings"};
 enum { N_ROUTES = sizeof routes / sizeof *routes };
 
 /* ---- the client ---- */
@@ -54,6 +57,8 @@ const char *fm_web_header(const struct fm_web_request *r, const char *name)
 {
     return r->path && !strcmp(name, "content-type") ? "application/json" : NULL;
 }
+
+const char *fm_web_query(const struct fm_web_request *r, const char *name) { return r->path && *name ? NULL : ""; }
 
 const char *fm_web_body(const struct fm_web_request *r, size_t *n)
 {
@@ -223,7 +228,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct fm_server s = {.o = &o,
                           .info = &info,
                           .ledger = -1,
-                          .fim = {1, 2, 3},
+                          .fim = {1, 2, 3, data[1] & 1 ? 4 : -1},
                           .tok = tok,
                           .name = "m",
                           .format = format,

@@ -146,30 +146,34 @@ static const char *const schema[] = {
     "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":\"f\"," \
     "\"arguments\":\"{\\\"x\\\": 1.0}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"t\"}"
 static const char *const request[] = {
-    "\x18\x01{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":"
+    "\x1e\x01{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":"
     "\"text\",\"text\":\"u\"}]}," CALLS
     "],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}],"
     "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"temperature\":0,\"top_p\":0.5,\"stop\":[\"x\"],\"logprobs\":true,"
     "\"top_logprobs\":2,\"seed\":1,\"logit_bias\":{\"1\":-100},\"max_tokens\":5,\"thinking\":{\"type\":\"enabled\"},"
     "\"reasoning_effort\":\"high\",\"tool_choice\":\"auto\",\"response_format\":{\"type\":\"text\"},\"n\":2,\"user_id\":\"u\"}",
-    "\x0d\x02{\"prompt\":[1,2,3],\"echo\":true,\"logprobs\":3,\"max_tokens\":3,\"suffix\":\"\",\"n\":1,\"best_of\":2,\"stream\":false}",
+    "\x10\x02{\"prompt\":[1,2,3],\"echo\":true,\"logprobs\":3,\"max_tokens\":3,\"suffix\":\"\",\"n\":1,\"best_of\":2,\"stream\":false}",
     "\x01\x03{\"prompt\":[\"a\",\"b\"],\"stream\":true}",
-    "\x1a\x03{\"input\":[{\"role\":\"user\",\"content\":\"a\"},{\"type\":\"reasoning\",\"content\":[{\"type\":\"reasoning_text\","
+    "\x20\x03{\"input\":[{\"role\":\"user\",\"content\":\"a\"},{\"type\":\"reasoning\",\"content\":[{\"type\":\"reasoning_text\","
     "\"text\":\"b\"}]},{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"{}\"},{\"type\":"
     "\"function_call_output\",\"call_id\":\"c\",\"output\":\"d\"}],\"instructions\":\"i\",\"stream\":true,\"max_output_tokens\":9,"
     "\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"parameters\":{}}],\"reasoning\":{\"effort\":\"low\"},\"text\":{\"format\":"
     "{\"type\":\"text\"}}}",
-    "\x27\x04{\"model\":\"m\",\"max_tokens\":9,\"system\":[{\"type\":\"text\",\"text\":\"s\"}],\"messages\":[{\"role\":\"user\","
+    "\x30\x04{\"model\":\"m\",\"max_tokens\":9,\"system\":[{\"type\":\"text\",\"text\":\"s\"}],\"messages\":[{\"role\":\"user\","
     "\"content\":\"u\"},{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"t\",\"signature\":\"\"},{\"type\":"
     "\"tool_use\",\"id\":\"c\",\"name\":\"f\",\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\","
     "\"tool_use_id\":\"c\",\"content\":\"r\"}]}],\"tools\":[{\"name\":\"f\",\"input_schema\":{}}],\"stream\":true,\"thinking\":{"
     "\"type\":\"enabled\",\"budget_tokens\":1024},\"stop_sequences\":[\"x\"],\"metadata\":{\"user_id\":\"u\"}}",
     "\x04\x01{\"messages\":[{\"role\":\"user\",\"content\":\"u\"}]}",
-    "\x29\x05{\"messages\":[{\"role\":\"user\",\"content\":\"u\"}],\"options\":{\"num_predict\":9,\"stop\":[\"x\"]},\"think\":true}",
+    "\x32\x05{\"messages\":[{\"role\":\"user\",\"content\":\"u\"}],\"options\":{\"num_predict\":9,\"stop\":[\"x\"]},\"think\":true}",
     "\x06\x01{\"prompt\":\"u\",\"system\":\"s\",\"raw\":false,\"stream\":false,\"options\":{\"temperature\":0}}",
     "\x07\x01{\"model\":\"m\"}",
     "\x08\x01{\"content\":\"a b\",\"add_special\":true,\"with_pieces\":true}",
     "\x09\x01{\"tokens\":[1,2,255]}",
+    "\x1b\x02{\"input_prefix\":\"a\",\"input_suffix\":\"b\",\"input_extra\":[{\"filename\":\"f\",\"text\":\"t\"}],\"prompt\":"
+    "\"c\",\"n_predict\":9,\"stream\":true,\"grammar\":\"\"}",
+    "\x0d\x01{\"input\":[\"a\",\"b\"],\"truncate\":true}",
+    "\x0e\x01{\"prompt\":\"a\"}",
     "\x0a\x01{\"messages\":[{\"role\":\"user\",\"content\":\"u\"}]}",
     "\x0b\x01{\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\"}",
     NULL};

@@ -49,6 +49,22 @@ def embeddings():
         check(got.get("error", {}).get("param") == param, f"{str(body)[:60]}: {got}")
 
 
+def of_ollama():
+    together = vectors(post("/v1/embeddings", {"input": TEXTS}))
+    got = post("/api/embed", {"model": "m", "input": TEXTS, "truncate": True, "keep_alive": "5m"})
+    check(got["embeddings"] == together and set(got) == {"model", "embeddings", "total_duration", "load_duration", "prompt_eval_count"},
+          f"embed: {str(got)[:200]}")
+    check(got["total_duration"] > 0 and got["prompt_eval_count"] == post("/v1/embeddings", {"input": TEXTS})["usage"]["prompt_tokens"], "counts")
+    check(post("/api/embed", {"input": TEXTS[0]})["embeddings"] == together[:1], "embed: one text")
+    check(post("/api/embeddings", {"prompt": TEXTS[1]}) == {"embedding": together[1]}, "embeddings of Ollama's")
+    check(post("/api/embed", {"model": "m"}) == {"embeddings": []} and post("/api/embeddings", {"prompt": ""}) == {"embedding": []}, "nothing")
+    for path, body, status in (("embed", {"input": [[]]}, 400), ("embed", {"input": 5}, 400), ("embed", {"input": "a", "dimensions": 3}, 400),
+                               ("embed", {"input": ["a"] * 2049}, 400), ("embeddings", {"prompt": TEXTS}, 400), ("embed", "{", 400),
+                               ("embed", {"input": "word " * 5000}, 400)):
+        got = post(f"/api/{path}", body, status)
+        check(set(got) == {"error"} and isinstance(got["error"], str), f"{path}: {got}")
+
+
 def models():
     listed = json.loads(ask("GET", "/v1/models")[2])
     model = listed["data"][0]
@@ -89,6 +105,41 @@ def hole():
         check(post("/v1/completions", {**body, **wrong}, 400)["error"]["param"] == param, f"hole: {wrong}")
 
 
+def infill():
+    """llama-server's way to fill in the middle; the prompt is read off its number of tokens, and off completions with the same ids."""
+    ids = lambda text, **more: post("/tokenize", {"content": text, "parse_special": False, **more})["tokens"]
+    marks = [post("/tokenize", {"content": m})["tokens"] for m in ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")]
+    body = {"input_prefix": "def add(a, b):\n    return ", "input_suffix": "\n\nprint(add(1, 2))\n", "n_predict": 5, "temperature": 0, "ignore_eos": True}
+    if any(len(m) != 1 for m in marks):
+        got = post("/infill", body, 501)["error"]
+        check(got["code"] == "not_supported_error" and "no marks" in got["message"], f"infill without marks: {got}")
+        return
+    begin, hole_, end, file = marks
+    first = ids("", add_special=True)
+    around = begin + ids(body["input_prefix"]) + hole_ + ids(body["input_suffix"]) + end
+    extra = [{"filename": "a.py", "text": "x = 1\n"}, {"text": "<|fim_middle|>"}]
+    files = file + ids("a.py") + ids("\n") + ids("x = 1\n") + file + ids("\n") + ids("<|fim_middle|>") + file + ids("filename\n")
+    for more, prompt in (({}, first + around), ({"prompt": "a"}, first + around + ids("a")), ({"input_extra": []}, first + around),
+                         ({"input_extra": extra, "prompt": None}, first + files + around)):
+        got = post("/infill", {**body, **more})
+        want = post("/v1/completions", {"prompt": prompt, "max_tokens": 5, "temperature": 0, "ignore_eos": True})["choices"][0]["text"]
+        check(got["content"] == want and got["tokens_evaluated"] == len(prompt), f"infill {more}: {got}, not {want!r} behind {len(prompt)}")
+        check(got["stop"] is True and got["stop_type"] == "limit" and got["tokens_predicted"] == 5 and got["timings"]["predicted_n"] == 5, f"{got}")
+    whole = post("/infill", {**body, "n_predict": 12})["content"]
+    word = whole[3:5]
+    got = post("/infill", {**body, "n_predict": 12, "stop": [word]})
+    check(got["content"] == whole[:whole.index(word)] and got["stop_type"] == "word" and got["stopping_word"] == word, f"infill, stop: {got}")
+    raw = ask("POST", "/infill", {**body, "n_predict": 12, "stream": True})[2].decode()
+    said = [json.loads(line.removeprefix("data: ")) for line in raw.strip().split("\n\n")]
+    check("".join(x["content"] for x in said) == whole and [x["stop"] for x in said] == [False] * (len(said) - 1) + [True], f"streamed: {raw}")
+    check(len(said) > 3 and said[-1]["stop_type"] == "limit" and said[-1]["tokens_predicted"] == 12, f"streamed: {said[-1]}")
+    check(post("/infill", {**body, "grammar": "root ::= \"zz\""})["content"] == "zz", "infill, bound")
+    for wrong, param in (({"input_prefix": 5}, "input_prefix"), ({"input_suffix": []}, "input_suffix"), ({"prompt": [1]}, "prompt"),
+                         ({"input_extra": {}}, "input_extra"), ({"input_extra": [1]}, "input_extra"),
+                         ({"input_extra": [{"text": 1}]}, "input_extra.text"), ({"n_predict": "1"}, "n_predict")):
+        check(post("/infill", {**body, **wrong}, 400)["error"]["param"] == param, f"infill: {wrong}")
+
+
 def beginning():
     """An answer whose beginning is given goes on from there."""
     said = [{"role": "user", "content": "It was the best of"}]
@@ -111,7 +162,9 @@ def beginning():
 
 
 embeddings()
+of_ollama()
 models()
 beginning()
 hole()
+infill()
 finish()

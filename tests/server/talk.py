@@ -232,6 +232,14 @@ def wrong_requests():
     check(ask("GET", "/v1/models", headers={"Origin": "http://evil.example"})[0] == 403, "a foreign page")
     check(ask("GET", "/v1/models", headers={"Origin": "http://localhost:3000"})[1]["Access-Control-Allow-Origin"]
           == "http://localhost:3000", "an own page")
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-stainless-os,x-my-own"}
+    for origin, allowed in (("http://localhost:3000", True), ("http://evil.example", False)):
+        status, got, _ = ask("OPTIONS", "/v1/chat/completions", headers={"Origin": origin, **asked})
+        want = {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Headers": asked["Access-Control-Request-Headers"],
+                "Access-Control-Allow-Methods": "GET, POST"} if allowed else {}
+        check(status == 204 and {k: v for k, v in got.items() if k.startswith("Access-Control-")} == want, f"preflight of {origin}: {got}")
+    got = ask("OPTIONS", "/v1/models", headers={"Origin": "http://localhost"})[1]
+    check("Access-Control-Allow-Headers" not in got and got["Access-Control-Allow-Origin"] == "http://localhost", f"no headers asked: {got}")
     check(ask("POST", "/v1/chat/completions", None, {"Content-Length": str(1 << 40)})[0] == 413, "a body of a terabyte")
 
 

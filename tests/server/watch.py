@@ -125,6 +125,10 @@ for _ in range(40):  # the model is quick: some may have ended meanwhile
         if r.status == 429:
             refused = r
             break
+r, text = call("GET", "/slots?fail_on_no_slot=1")
+if refused and r.status == 200:  # answers have ended meanwhile
+    assert not all(s["is_processing"] for s in json.loads(text)), text
+assert r.status in (200, 503) and len(json.loads(call("GET", "/slots?fail_on_no_slot=0")[1])) == 2
 assert refused and 1 <= int(refused.headers["Retry-After"]) <= 60, "nobody was refused"
 for s in streams:
     s.close()
