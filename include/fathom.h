@@ -605,7 +605,7 @@ struct fm_memory_row {
     uint64_t bytes;
     bool file_backed;
 };
-enum { FM_FORECAST_ROWS = 160, FM_FORECAST_ITEMS = 8 };
+enum { FM_FORECAST_ROWS = 160, FM_FORECAST_ITEMS = 12 };
 struct fm_forecast {
     const char *path, *name, *family;
     const char *type; /* the format that weights would have; NULL: they are here                               */

@@ -14,7 +14,10 @@
 
 /* ---- memory that lives as long as the file: a list of blocks, the newest first ---- */
 
-enum { BLOCK_BYTES = 32768 };
+enum {
+    BLOCK_BYTES = 32768,
+    WINDOW = 1 << 21, /* bytes that one fault maps at most: a huge page, where the cache holds such */
+};
 
 struct fm_block {
     struct fm_block *next;
@@ -277,12 +280,15 @@ const struct fm_meta *fm_file_meta(const struct fm_file *f, const char *key) { r
 /* Whole pages: all that the range touches before reading, only those within it after. */
 void fm_file_advise(const struct fm_file *f, const void *p, size_t n, enum fm_file_use use)
 {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), up = use == FM_FILE_DONE ? page - 1 : 0,
-                    from = ((uintptr_t)p + up) & ~(page - 1), end = ((uintptr_t)p + n + (page - 1 - up)) & ~(page - 1);
+    /* Pages come into memory a window at a time: those around the bytes leave with them, they are clean and come back. */
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), window = use == FM_FILE_DONE ? WINDOW : page;
     for (int i = 0; i < f->n_parts && n; i++) {
         const struct fm_part *m = &f->parts[i];
-        const uintptr_t base = (uintptr_t)m->map.data;
-        if (m->borrowed || (uintptr_t)p < base || (uintptr_t)p - base >= m->map.size || end <= from) continue;
+        const uintptr_t base = (uintptr_t)m->map.data, stop = (base + m->map.size + page - 1) & ~(page - 1);
+        if (m->borrowed || (uintptr_t)p < base || (uintptr_t)p - base >= m->map.size) continue;
+        uintptr_t from = (uintptr_t)p & ~(window - 1), end = ((uintptr_t)p + n + window - 1) & ~(window - 1);
+        if (from < base) from = base;
+        if (end > stop) end = stop;
         (void)madvise((void *)from, end - from, use == FM_FILE_SOON ? MADV_WILLNEED : MADV_DONTNEED);
     }
 }

@@ -1,4 +1,5 @@
 /* What a model needs, from its file or its config alone. */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,6 +96,7 @@ static void add_attention(struct fm_forecast *f, const struct fm_inventory *inv)
 static void add_item(void *arg, const char *item, uint64_t bytes, bool file_backed)
 {
     struct fm_forecast *f = arg;
+    assert(f->n_memory < FM_FORECAST_ITEMS);
     f->memory[f->n_memory++] = (struct fm_memory_row){item, bytes, file_backed};
     *(file_backed ? &f->weight_bytes : &f->other_bytes) += bytes;
 }

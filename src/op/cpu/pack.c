@@ -2,8 +2,8 @@
 #include "op/cpu/backend.h"
 
 enum {
-    PIECE = 1 << 18, /* bytes packed at a time: they fit a second-level cache           */
-    STRIDE = 8 << 20 /* bytes of a matrix in memory twice, before the file's are let go */
+    PIECE = 1 << 18, /* bytes packed at a time: they fit a second-level cache                         */
+    PIECES_EACH = 4, /* for each thread, before the file's are let go: so much is in memory twice */
 };
 
 /* A row must fit the tile that it is unpacked to. */
@@ -45,7 +45,8 @@ void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w)
 {
     struct fm_packed *p = w->packed;
     const struct fm_kernels *k = fm_cpu_kernels(c);
-    const int stride = rows_within(STRIDE, w, k->pack_rows), piece = rows_within(PIECE, w, k->pack_rows);
+    const size_t twice = (size_t)PIECES_EACH * PIECE * (size_t)fm_cpu_backend(c)->n_threads;
+    const int stride = rows_within(twice, w, k->pack_rows), piece = rows_within(PIECE, w, k->pack_rows);
     for (int row = 0; row < p->rows && !c->status; row += stride) {
         const int rows = fm_min_int(stride, p->rows - row);
         const size_t at = (size_t)row * w->row_bytes;
