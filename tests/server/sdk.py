@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import sys
+import typing
 
 import anthropic
 import openai
+import pydantic
 from schema import Api
 
 PORT = int(sys.argv[1])
@@ -151,6 +153,44 @@ def messages(text):
     raises(anthropic.BadRequestError, 400, an.messages.create, model="m", max_tokens=5, messages=[])
 
 
+class Weather(pydantic.BaseModel):
+    """What any model has to answer with; short enough to end always."""
+    city: typing.Literal["Paris", "Rome"]
+    degrees: int = pydantic.Field(ge=-20, le=40)
+    kind: typing.Optional[typing.Literal["rain", "sun"]]
+    code: str = pydantic.Field(pattern="^[A-Z]{3}$")
+    hours: list[typing.Literal["day", "night"]] = pydantic.Field(min_length=1, max_length=3)
+
+
+def forms():
+    """Answers of a form: the clients make the schema of a class, and objects of the class of the answer."""
+    args = {"model": "m", "messages": CHAT["messages"], "max_tokens": 500}
+    words = {"name": "weather", "strict": True, "schema": {**Weather.model_json_schema(), "additionalProperties": False}}
+    for seed in (1, 2):
+        got = oa.chat.completions.parse(**args, seed=seed, response_format=Weather).choices[0]
+        check(isinstance(got.message.parsed, Weather) and got.finish_reason == "stop", f"parse: {got}")
+        with oa.chat.completions.stream(**args, seed=seed, response_format=Weather) as s:
+            streamed = s.get_final_completion().choices[0].message
+        check(streamed.parsed == got.message.parsed and streamed.content == got.message.content, f"parse, streamed: {streamed}, not {got}")
+        raw = oa.chat.completions.with_raw_response.create(**args, seed=seed, response_format={"type": "json_schema", "json_schema": words})
+        fits(raw.text, "CreateChatCompletionResponse", "chat of a schema")
+        check(Weather.model_validate_json(raw.parse().choices[0].message.content), "a schema by hand")
+        raw = oa.chat.completions.create(**{**args, "max_tokens": 60}, seed=seed, response_format={"type": "json_object"}).choices[0]
+        check(raw.message.content.startswith("{") and (raw.finish_reason == "length" or isinstance(json.loads(raw.message.content), dict)),
+              f"JSON mode: {raw}")
+        args2 = {"model": "m", "input": TEXT, "max_output_tokens": 500, "extra_body": {"seed": seed}}
+        got = oa.responses.parse(**args2, text_format=Weather)
+        check(isinstance(got.output_parsed, Weather) and got.status == "completed", f"responses, parse: {got}")
+        with oa.responses.stream(**args2, text_format=Weather) as s:
+            final = s.get_final_response()
+        check(final.output_parsed == got.output_parsed, f"responses, parse, streamed: {final}")
+        raw = oa.responses.with_raw_response.create(**args2, text={"format": {"type": "json_schema", **words}})
+        fits(raw.text, "Response", "response of a schema")
+        check(Weather.model_validate_json(raw.parse().output_text), "responses, a schema by hand")
+    bad = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array", "unevaluatedItems": False}}}
+    raises(openai.BadRequestError, 400, oa.chat.completions.create, **args, response_format=bad)
+
+
 # ---- tools ----
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -231,4 +271,5 @@ else:
     asyncio.run(together(said))
     responses(said)
     messages(said)
+    forms()
 sys.exit(1 if failures else 0)
