@@ -298,7 +298,9 @@ static void fill_context(const char *path, int ctx)
     struct fm_engine_options o = {.model = path, .threads = 2, .ctx = ctx};
     const double before = resident();
     struct fm_forecast *f = forecast(path, NULL, ctx);
-    const double plan = (double)(f->weight_bytes + f->other_bytes);
+    double plan = 0; /* of what this program is not yet */
+    for (int i = 0; i < f->n_memory; i++)
+        if (strcmp(f->memory[i].item, "program, estimated") != 0) plan += (double)f->memory[i].bytes;
     fm_forecast_free(f);
     struct fm_engine *e = engine(o);
     struct fm_session *s = session(e, ctx);
