@@ -562,6 +562,21 @@ static void the_guard_drafts_where_it_pays(void **state)
     assert_true(simulate(0.35, 0.6, 0.05, 5000, &g) > 1.05); /* one or two tokens: 1.6/1.4 = 1.14 */
 }
 
+/* Around the point where drafts are worth what they cost, where a few lucky ones look like a reason to go on. */
+static void the_guard_never_loses_much(void **state)
+{
+    static const double costs[][2] = {{0.1, 0.05}, {0.35, 0.1}, {0.9, 0.1}, {0.2, 0.4}};
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        for (int percent = 0; percent <= 100; percent += 5) {
+            struct fm_guard g = {0};
+            const double rate = simulate(costs[i][0], percent / 100.0, costs[i][1], 5000, &g);
+            if (rate < 0.99)
+                fail_msg("a row costs %.2f, a draft %.2f, %d %% come true: %.3f of the speed without", costs[i][0],
+                         costs[i][1], percent, rate);
+        }
+}
+
 /* ---- what is refused, what is planned ---- */
 
 static void refusals_name_the_reason(void **state)
@@ -696,6 +711,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_mtp_cache_follows_the_timeline),
         cmocka_unit_test(the_block_says_what_pytorch_says),
         cmocka_unit_test(the_guard_drafts_where_it_pays),
+        cmocka_unit_test(the_guard_never_loses_much),
         cmocka_unit_test(refusals_name_the_reason),
         cmocka_unit_test(drafts_are_planned),
         cmocka_unit_test(every_allocation_may_fail),
