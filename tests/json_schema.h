@@ -82,6 +82,7 @@ static bool schema_scalar(const json_t *s, const json_t *v)
                               ((k = json_object_get(s, "exclusiveMinimum")) && x <= json_number_value(k)) ||
                               ((k = json_object_get(s, "exclusiveMaximum")) && x >= json_number_value(k))))
         return false;
+    if (json_is_number(v) && (k = json_object_get(s, "multipleOf")) && fmod(x, json_number_value(k)) != 0) return false;
     if (!json_is_string(v)) return true;
     const char *text = json_string_value(v);
     return !(((k = json_object_get(s, "minLength")) && schema_length(text) < (size_t)json_integer_value(k)) ||
@@ -96,6 +97,14 @@ static bool schema_array(const json_t *root, const json_t *s, const json_t *v)
     const size_t n = json_array_size(v);
     if ((k = json_object_get(s, "minItems")) && n < (size_t)json_integer_value(k)) return false;
     if ((k = json_object_get(s, "maxItems")) && n > (size_t)json_integer_value(k)) return false;
+    for (size_t i = 0; i < n && json_is_true(json_object_get(s, "uniqueItems")); i++)
+        for (size_t j = 0; j < i; j++)
+            if (schema_same(json_array_get(v, i), json_array_get(v, j))) return false;
+    if ((k = json_object_get(s, "contains"))) {
+        size_t hits = 0;
+        for (size_t i = 0; i < n; i++) hits += schema_holds(root, k, json_array_get(v, i));
+        if (!hits) return false;
+    }
     for (size_t i = 0; i < n; i++) {
         const json_t *one = i < json_array_size(front) ? json_array_get(front, i) : items;
         if (one && !schema_holds(root, one, json_array_get(v, i))) return false;
@@ -115,9 +124,19 @@ static bool schema_object(const json_t *root, const json_t *s, json_t *v)
                        k) if (!json_object_get(v, json_string_value(k))) return false;
     json_object_foreach(v, name, one)
     {
-        k = json_object_get(all, name);
-        if (!k) k = others;
-        if (k && !schema_holds(root, k, one)) return false;
+        const char *pattern;
+        json_t *of, *spelled = json_string(name);
+        bool known = (k = json_object_get(all, name)) != NULL, good = !k || schema_holds(root, k, one);
+        json_object_foreach(json_object_get(s, "patternProperties"), pattern, of)
+        {
+            if (!schema_matches(pattern, name)) continue;
+            known = true;
+            good &= schema_holds(root, of, one);
+        }
+        if (!known && others) good &= schema_holds(root, others, one);
+        if ((k = json_object_get(s, "propertyNames"))) good &= schema_holds(root, k, spelled);
+        json_decref(spelled);
+        if (!good) return false;
     }
     return true;
 }

@@ -91,6 +91,39 @@ static void test_takes(void **state)
         {"{\"allOf\":[{\"type\":[\"integer\",\"string\"]},{\"minimum\":3},{\"type\":\"number\",\"maximum\":4}]}",
          {"3", "4"},
          {"5", "\"x\"", "3.5"}},
+        {"{\"type\":\"integer\",\"multipleOf\":7}",
+         {"0", "-7", "14", "700000000000007", "98"},
+         {"1", "-8", "15", "-0", "007"}},
+        {"{\"multipleOf\":5,\"allOf\":[{\"multipleOf\":2}],\"exclusiveMinimum\":0}",
+         {"10", "120"},
+         {"0", "5", "-10", "2"}},
+        {"{\"multipleOf\":250,\"minimum\":-500.5,\"exclusiveMaximum\":750}",
+         {"-500", "0", "500"},
+         {"-750", "750", "1", "100"}},
+        {"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a-c]{2}$\"},\"additionalProperties\":{\"type\":\"null\"}}",
+         {"{}", "{\"ab\": null}", "{\"ab\": null, \"cc\": null}"},
+         {"{\"a\": null}", "{\"ab\": 1}", "{\"abc\": null}"}},
+        {"{\"propertyNames\":{\"enum\":[\"x\",\"y\",1]},\"minProperties\":1}",
+         {"{\"x\": 1}", "{\"y\": []}"},
+         {"{}", "{\"z\": 1}", "{1: 1}"}},
+        {"{\"propertyNames\":{\"maxLength\":2}}", {"{}", "{\"x\": 1}"}, {"{\"abc\": 1}"}},
+        {"{\"propertyNames\":false}", {"{}"}, {"{\"a\": 1}"}},
+        {"{\"patternProperties\":{\"^n_\":{\"type\":\"integer\"}},\"additionalProperties\":false,\"maxProperties\":2}",
+         {"{}", "{\"n_a\": 1}", "{\"n_\": 1, \"n_b\": 2}"},
+         {"{\"a\": 1}", "{\"n_\": \"\"}", "{\"n_1\":1,\"n_2\":2,\"n_3\":3}"}},
+        {"{\"allOf\":[{\"patternProperties\":{\"^a\":{}}},{\"additionalProperties\":{\"const\":2}}]}",
+         {"{\"a\": 2}"},
+         {"{\"a\": 1}"}},
+        {"{\"uniqueItems\":true,\"items\":{\"enum\":[\"a\",\"b\",1,1.0]},\"minItems\":1}",
+         {"[\"a\"]", "[\"b\", \"a\"]", "[1, \"b\", \"a\"]"},
+         {"[]", "[\"a\",\"a\"]", "[1, \"b\", \"a\", 1]", "[1.0, 1]"}},
+        {"{\"uniqueItems\":true,\"items\":{\"enum\":[1,2,3]},\"maxItems\":2}", {"[]", "[3,1]"}, {"[1,2,3]", "[2,2]"}},
+        {"{\"items\":{\"type\":\"integer\"},\"contains\":{\"minimum\":5},\"minItems\":2}",
+         {"[5, 1]", "[1, 7]", "[1, 2, 3, 9, 1]"},
+         {"[5]", "[1, 2]", "[]", "[\"a\", 5]"}},
+        {"{\"contains\":{\"const\":0},\"items\":{\"enum\":[0,1]},\"maxItems\":3}",
+         {"[0]", "[1, 0]", "[1, 1, 0]"},
+         {"[]", "[1]", "[0,1,1,1]"}},
         {"{\"type\":\"string\",\"nullable\":true}", {"null", "\"\""}, {"1"}},
         {"{\"$defs\":{\"a/b\":{\"const\":1}},\"$ref\":\"#/$defs/a~1b\"}", {"1"}, {"2"}},
     };
@@ -115,6 +148,15 @@ static void test_refused(void **state)
         {"1", "schema: /: a schema is neither an object nor a boolean"},
         {"{\"properties\":{\"a/b\":{\"not\":{}}}}", "schema: /properties/a~1b/not: this keyword is not supported"},
         {"{\"items\":{\"uniqueItems\":true,\"type\":\"array\"}}", "schema: /items/uniqueItems: "},
+        {"{\"properties\":{\"a\":{}},\"propertyNames\":{}}",
+         "schema: /propertyNames: it is not supported beside named"},
+        {"{\"patternProperties\":{\"^a\":{},\"b$\":{}}}", "schema: /patternProperties/^a: two patterns for names"},
+        {"{\"contains\":{},\"minContains\":2}", "schema: /minContains: only 1"},
+        {"{\"contains\":{},\"maxContains\":2}", "schema: /maxContains: this keyword"},
+        {"{\"if\":{},\"then\":{}}", "schema: /if: this keyword is not supported"},
+        {"{\"multipleOf\":3,\"minimum\":5}", "schema: /multipleOf: beside these bounds"},
+        {"{\"multipleOf\":101}", "schema: /multipleOf: beside these bounds"},
+        {"{\"multipleOf\":0}", "schema: /multipleOf: only whole steps"},
         {"{\"type\":\"text\"}", "schema: /type: not the name of a type"},
         {"{\"$ref\":\"#/nowhere\"}", "schema: /$ref: a reference that leads nowhere"},
         {"{\"$ref\":\"http://x/y\"}", "schema: /$ref: a reference that leads nowhere"},
@@ -122,7 +164,7 @@ static void test_refused(void **state)
         {"{\"type\":\"string\",\"pattern\":\"a(\"}", "schema: /pattern: a group is not closed"},
         {"{\"type\":\"string\",\"pattern\":\"a{2,1}\"}", "schema: /pattern: a repetition is not"},
         {"{\"type\":\"string\",\"pattern\":\"a\",\"maxLength\":3}", "shorter or longer"},
-        {"{\"type\":\"number\",\"multipleOf\":0.1}", "schema: /multipleOf: only multiples of 1"},
+        {"{\"type\":\"number\",\"multipleOf\":0.1}", "schema: /multipleOf: only whole steps"},
         {"{\"minimum\":\"1\"}", "schema: /minimum: not a number"},
         {"{\"minimum\":1e999}", "schema: /minimum: a number of too many digits"},
         {"{\"minLength\":-1}", "schema: /minLength: not a count"},
@@ -209,6 +251,7 @@ static void number_schema(struct maker *k)
         fm_buf_printf(&k->out, ",\"%s\":%s", below(k, 3) ? "minimum" : "exclusiveMinimum", los[below(k, 7)]);
     if (below(k, 2))
         fm_buf_printf(&k->out, ",\"%s\":%s", below(k, 3) ? "maximum" : "exclusiveMaximum", his[below(k, 7)]);
+    if (below(k, 4) == 0) fm_buf_printf(&k->out, ",\"multipleOf\":%d", 1 + below(k, 40));
 }
 
 static void string_schema(struct maker *k)
@@ -245,8 +288,19 @@ static void list_of(struct maker *k, int n)
 
 static void array_schema(struct maker *k)
 {
+    static const char *const listed[] = {"[\"x\",\"\\u20ac\",null,2,2.0]", "[[1],[1.0],{}]",
+                                         "[true,false,\"true\",0,1,-1,7]"};
     const int low = below(k, 3);
     fm_buf_str(&k->out, "\"type\":\"array\"");
+    if (below(k, 6) == 0) {
+        fm_buf_printf(&k->out, ",\"uniqueItems\":true,\"items\":{\"enum\":%s},\"minItems\":%d", listed[below(k, 3)],
+                      low);
+        return;
+    }
+    if (below(k, 6) == 0) {
+        fm_buf_str(&k->out, ",\"contains\":");
+        any_schema(k);
+    }
     if (below(k, 3) == 0) {
         fm_buf_str(&k->out, ",\"prefixItems\":");
         list_of(k, 1 + below(k, 3));
@@ -264,6 +318,20 @@ static void object_schema(struct maker *k)
     static const char *const names[] = {"a", "ab", "name", "\xC3\xA4\xE2\x82\xAC", "q\\\"x", "b\\n", "", "long name"};
     const int n = below(k, 5), from = below(k, 8);
     fm_buf_str(&k->out, "\"type\":\"object\"");
+    if (below(k, 4) == 0) {
+        static const char *const keys[] = {"\"propertyNames\":{\"pattern\":\"^[a-z]{1,4}$\"}",
+                                           "\"propertyNames\":{\"maxLength\":3}",
+                                           "\"propertyNames\":{\"enum\":[\"a\",\"ab\",\"q\\\"x\"]}"};
+        if (below(k, 2)) {
+            fm_buf_printf(&k->out, ",%s,\"additionalProperties\":", keys[below(k, 3)]);
+            any_schema(k);
+        } else {
+            fm_buf_printf(&k->out, ",\"patternProperties\":{\"%s\":", below(k, 2) ? "^x-[0-9]+$" : "b");
+            any_schema(k);
+            fm_buf_printf(&k->out, "},\"additionalProperties\":%s", below(k, 2) ? "false" : "{}");
+        }
+        return;
+    }
     if (n || below(k, 2)) {
         fm_buf_str(&k->out, ",\"properties\":{");
         for (int i = 0; i < n; i++) {
@@ -396,8 +464,11 @@ static void test_random(void **state)
         struct fm_error err;
         whole_schema(&k);
         if (open_schema(&x, k.out.data, t, &err)) {
-            static const char *const known[] = {"two of the alternatives", "no text can satisfy", "shorter or longer",
-                                                "beside enum or const",    "two patterns",        "free names"};
+            static const char *const known[] = {
+                "two of the alternatives", "no text can satisfy",  "shorter or longer",
+                "beside enum or const",    "two patterns",         "free names",
+                "beside these bounds",     "not supported beside", "not supported within",
+                "at most one item"};
             bool clear = false;
             for (size_t i = 0; i < sizeof known / sizeof *known; i++) clear |= strstr(err.message, known[i]) != NULL;
             if (!clear) fail_msg("%s: %s", k.out.data, err.message);

@@ -51,6 +51,11 @@ struct fm_bounds {
  * integers and 15 for others, which every reader's doubles hold. */
 fm_gnode fm_g_number(struct fm_gbuild *b, const struct fm_bounds *bounds, bool whole);
 
+/* Multiples of step, 2 … FM_STEP_MAX, of up to 15 digits, which doubles hold. */
+enum fm_sign { FM_SIGN_ANY, FM_SIGN_NOT_NEGATIVE, FM_SIGN_POSITIVE };
+enum { FM_STEP_MAX = 100 };
+fm_gnode fm_g_multiples(struct fm_gbuild *b, unsigned step, enum fm_sign sign);
+
 /* ---- grammar_regex.c ---- */
 
 struct fm_regex_span {

@@ -260,3 +260,36 @@ fm_gnode fm_g_number(struct fm_gbuild *b, const struct fm_bounds *bounds, bool w
     if (!hi.negative) kids[n++] = sizes(b, lo.negative ? &zero : &lo, &hi, !lo.negative && above, below, whole);
     return fm_g_alt(b, kids, n);
 }
+
+/* ---- multiples: digits lead from remainder to remainder ---- */
+
+fm_gnode fm_g_multiples(struct fm_gbuild *b, unsigned step, enum fm_sign sign)
+{
+
+    static const char digits[] = "0123456789";
+    int rules[2][FM_STEP_MAX]; /* of a remainder, with one digit less to come, and with this many */
+    fm_gnode kids[10], head[3];
+    int n = 0;
+    for (int left = 0; left < DIGITS; left++)
+        for (unsigned r = 0; r < step; r++) {
+            fm_gnode next[11];
+            int k = 0;
+            for (unsigned d = 0; left && d < 10; d++)
+                next[k++] =
+                    FM_G_SEQ(b, fm_g_text(b, digits + d, 1), fm_g_rule(b, rules[(left - 1) % 2][(10 * r + d) % step]));
+            if (!r) next[k++] = fm_g_str(b, "");
+            rules[left % 2][r] = fm_grule_new(b, NULL, 0, 0);
+            if (rules[left % 2][r] < 0) return FM_GNODE_NONE;
+            fm_grule_define(b, rules[left % 2][r], fm_g_alt(b, next, k));
+        }
+    for (unsigned d = 1; d < 10; d++)
+        kids[n++] = FM_G_SEQ(b, fm_g_text(b, digits + d, 1), fm_g_rule(b, rules[(DIGITS - 1) % 2][d % step]));
+    const int above = fm_grule_new(b, NULL, 0, 0);
+    if (above < 0) return FM_GNODE_NONE;
+    fm_grule_define(b, above, fm_g_alt(b, kids, n));
+    n = 0;
+    head[n++] = fm_g_rule(b, above);
+    if (sign != FM_SIGN_POSITIVE) head[n++] = fm_g_str(b, "0");
+    if (sign == FM_SIGN_ANY) head[n++] = FM_G_SEQ(b, fm_g_str(b, "-"), fm_g_rule(b, above));
+    return fm_g_alt(b, head, n);
+}

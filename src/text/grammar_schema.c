@@ -27,6 +27,8 @@ static const struct keyword {
     {"properties", OF_VALUE, FM_JT_OBJECT},
     {"required", OF_VALUE, FM_JT_OBJECT},
     {"additionalProperties", OF_VALUE, FM_JT_OBJECT},
+    {"patternProperties", OF_VALUE, FM_JT_OBJECT},
+    {"propertyNames", OF_VALUE, FM_JT_OBJECT},
     {"minProperties", OF_VALUE, FM_JT_OBJECT},
     {"maxProperties", OF_VALUE, FM_JT_OBJECT},
     {"items", OF_VALUE, FM_JT_ARRAY},
@@ -35,6 +37,7 @@ static const struct keyword {
     {"minItems", OF_VALUE, FM_JT_ARRAY},
     {"maxItems", OF_VALUE, FM_JT_ARRAY},
     {"uniqueItems", OF_VALUE, FM_JT_ARRAY},
+    {"contains", OF_VALUE, FM_JT_ARRAY},
     {"minLength", OF_VALUE, FM_JT_STRING},
     {"maxLength", OF_VALUE, FM_JT_STRING},
     {"pattern", OF_VALUE, FM_JT_STRING},
@@ -46,14 +49,12 @@ static const struct keyword {
     {"multipleOf", OF_VALUE, FM_JT_NUMBER},
     {"not", REFUSED, 0},
     {"if", REFUSED, 0},
-    {"patternProperties", REFUSED, 0},
-    {"propertyNames", REFUSED, 0},
     {"dependencies", REFUSED, 0},
     {"dependentRequired", REFUSED, 0},
     {"dependentSchemas", REFUSED, 0},
     {"unevaluatedItems", REFUSED, 0},
     {"unevaluatedProperties", REFUSED, 0},
-    {"contains", REFUSED, 0},
+    {"maxContains", REFUSED, 0},
     {"$dynamicRef", REFUSED, 0},
     {"$recursiveRef", REFUSED, 0},
 };
@@ -429,6 +430,36 @@ static bool agrees(struct fm_schema *c, const struct fm_py *schema, const struct
     return (lo > 0 || (!lo && !bounds.b.above)) && (hi < 0 || (!hi && !bounds.b.below));
 }
 
+/* Whether every schema of the view takes a value that one of them lists. */
+static bool is_taken(struct fm_schema *c, const struct fm_view *v, const struct fm_py *value)
+{
+    bool good = true;
+    for (int i = 0; good && i < v->n; i++)
+        good = among(c, v->part[i].schema, value) && agrees(c, v->part[i].schema, value);
+    return good;
+}
+
+int fm_schema_distinct(struct fm_schema *c, const struct fm_view *v, const struct fm_py **out, int max)
+{
+    const struct fm_py *list = NULL, *one = NULL;
+    int n = 0;
+    for (int i = 0; i < v->n; i++) {
+        const struct fm_py *s = v->part[i].schema, *values = fm_py_get(s, "enum");
+        if (fm_py_get(s, "anyOf") || fm_py_get(s, "oneOf")) return -1;
+        if (!list && values && values->kind == FM_PY_ARRAY) list = values;
+        if (!one) one = fm_py_get(s, "const");
+    }
+    if (!list && !one) return -1;
+    for (const struct fm_py *p = one ? one : list->first; p; p = one ? NULL : p->next) {
+        bool known = !is_taken(c, v, p);
+        for (int i = 0; i < n; i++) known |= same(c, out[i], p);
+        if (known) continue;
+        if (n == max) return -1;
+        out[n++] = p;
+    }
+    return c->bad ? -1 : n;
+}
+
 /* Those that every schema of the view takes. */
 fm_gnode fm_schema_listed(struct fm_schema *c, const struct fm_view *v, const struct fm_py *schema,
                           fm_gnode (*spell)(struct fm_schema *c, const struct fm_py *value))
@@ -438,9 +469,7 @@ fm_gnode fm_schema_listed(struct fm_schema *c, const struct fm_view *v, const st
     if (c->bad) return FM_GNODE_NONE;
     struct fm_glist kids = {0};
     for (const struct fm_py *p = one ? one : list->first; p; p = one ? NULL : p->next) {
-        bool good = true;
-        for (int i = 0; good && i < v->n; i++) good = among(c, v->part[i].schema, p) && agrees(c, v->part[i].schema, p);
-        if (good) fm_glist_add(c->b, &kids, spell(c, p));
+        if (is_taken(c, v, p)) fm_glist_add(c->b, &kids, spell(c, p));
     }
     return fm_glist_alt(c->b, &kids);
 }

@@ -65,6 +65,8 @@ uint8_t fm_schema_types(struct fm_schema *c, const struct fm_view *v);
 fm_gnode fm_schema_value(struct fm_schema *c, const struct fm_view *v, uint8_t types);
 fm_gnode fm_schema_listed(struct fm_schema *c, const struct fm_view *v, const struct fm_py *schema,
                           fm_gnode (*spell)(struct fm_schema *c, const struct fm_py *value));
+/* The different values that a flat view lists, in out[max]; −1: it lists none, or more, or alternatives. */
+int fm_schema_distinct(struct fm_schema *c, const struct fm_view *v, const struct fm_py **out, int max);
 bool fm_schema_refuse(struct fm_schema *c, const struct fm_py *where, const char *key, const char *why);
 void fm_view_add(struct fm_schema *c, struct fm_view *v, const struct fm_py *schema, uint8_t done);
 int fm_schema_rule(struct fm_schema *c, const struct fm_view *v);

@@ -1,4 +1,5 @@
 /* The values of one type that a view of schemas allows.  See grammar_schema.c. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,16 +38,88 @@ bool fm_schema_bounds(struct fm_schema *c, const struct fm_view *v, struct fm_nu
     return true;
 }
 
+/* What all multipleOf of the view ask for together; 0: there is none.  *of: the last of them. */
+static long long find_step(struct fm_schema *c, const struct fm_view *v, const struct fm_py **of)
+{
+    enum { STEP = 1000000 };
+    long long all = 0;
+    for (int i = 0; i < v->n; i++) {
+        const struct fm_py *s = fm_py_get(v->part[i].schema, "multipleOf");
+        struct fm_decimal d;
+        long long step = 0, a, b;
+        if (!s) continue;
+        const bool read = s->kind == FM_PY_NUMBER && fm_decimal_read(&d, s->text) && !d.negative && !d.n_part;
+        for (int k = 0; read && k < d.n_whole && step <= STEP; k++) step = 10 * step + d.whole[k] - '0';
+        if (step < 1 || step > STEP) {
+            (void)fm_schema_refuse(c, s, NULL, "only whole steps from 1 to a million are supported");
+            return 0;
+        }
+        for (a = all ? all : step, b = step; b;) { /* Euclid */
+            const long long rest = a % b;
+            a = b;
+            b = rest;
+        }
+        all = all ? all / a * step : step;
+        *of = s;
+        if (all <= STEP) continue;
+        (void)fm_schema_refuse(c, s, NULL, "only whole steps from 1 to a million are supported");
+        return 0;
+    }
+    return all;
+}
+
+/* The outermost whole number within a bound; false: it has too many digits. */
+static bool whole_bound(const struct fm_decimal *d, bool upper, bool open, long long *out)
+{
+    enum { DIGITS = 15 };
+    long long x = 0;
+    if (d->n_whole > DIGITS) return false;
+    for (int i = 0; i < d->n_whole; i++) x = 10 * x + d->whole[i] - '0';
+    if (d->negative) x = -x;
+    if (d->n_part && d->negative == upper) x += upper ? -1 : 1; /* away from 0 */
+    if (!d->n_part && open) x += upper ? -1 : 1;
+    *out = x;
+    return true;
+}
+
+static long long floor_div(long long x, long long step) { return x / step - (x % step < 0); }
+
+static fm_gnode multiples(struct fm_schema *c, const struct fm_bounds *bounds, long long step, const struct fm_py *of)
+{
+    enum { LISTED = 4096 };
+    long long lo = 0, hi = 0;
+    struct fm_glist kids = {0};
+    const bool known = (!bounds->min || whole_bound(bounds->min, false, bounds->above, &lo)) &&
+                       (!bounds->max || whole_bound(bounds->max, true, bounds->below, &hi));
+    const bool listed = bounds->min && bounds->max, near = lo > -step && lo <= step;
+    const long long first = -floor_div(-lo, step), last = floor_div(hi, step);
+    if (!known || (listed ? last - first >= LISTED : step > FM_STEP_MAX || bounds->max || !near)) {
+        (void)fm_schema_refuse(c, of, NULL,
+                               "beside these bounds it has no small grammar: minimum 0, or both and fewer "
+                               "than 4096 multiples, or none; without both at most 100");
+        return FM_GNODE_NONE;
+    }
+    if (!listed)
+        return fm_g_multiples(c->b, (unsigned)step,
+                              !bounds->min ? FM_SIGN_ANY
+                              : lo > 0     ? FM_SIGN_POSITIVE
+                                           : FM_SIGN_NOT_NEGATIVE);
+    for (long long i = first; i <= last; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "%lld", i * step);
+        fm_glist_add(c->b, &kids, fm_g_str(c->b, text));
+    }
+    return fm_glist_alt(c->b, &kids);
+}
+
 fm_gnode fm_schema_number(struct fm_schema *c, const struct fm_view *v, bool whole)
 {
     struct fm_number_bounds bounds;
-    for (int i = 0; i < v->n; i++) {
-        const struct fm_py *step = fm_py_get(v->part[i].schema, "multipleOf");
-        if (step && !(step->kind == FM_PY_NUMBER && fm_span_is(step->text, "1")))
-            (void)fm_schema_refuse(c, step, NULL, "only multiples of 1 are supported");
-        whole |= step != NULL;
-    }
+    const struct fm_py *of = NULL;
+    const long long step = find_step(c, v, &of);
+    whole |= step != 0;
     if (c->bad || !fm_schema_bounds(c, v, &bounds)) return FM_GNODE_NONE;
+    if (step > 1) return multiples(c, &bounds.b, step, of);
     if (!bounds.b.min && !bounds.b.max) return whole ? fm_gjson_integer(c->g) : fm_gjson_number(c->g);
     return fm_g_number(c->b, &bounds.b, whole);
 }
@@ -184,6 +257,88 @@ static bool is_unique(const struct fm_view *v)
     return false;
 }
 
+/* Each of at most 8 listed values at most once, in any order: a rule for each set of those that stand already. */
+static fm_gnode distinct_items(struct fm_schema *c, const struct fm_view *v, struct fm_view *item, uint32_t least,
+                               uint32_t most)
+{
+    enum { LISTED = 8 };
+    const struct fm_py *values[LISTED];
+    struct fm_gbuild *b = c->b;
+    int rules[1 << LISTED], words[LISTED];
+    fm_schema_flatten(c, item);
+    const int n = item->never || c->bad ? 0 : fm_schema_distinct(c, item, values, LISTED);
+    if (n < 0)
+        (void)fm_schema_refuse(c, v->part[0].schema, "uniqueItems",
+                               "it is supported for at most one item, or 8 listed ones");
+    if (c->bad) return FM_GNODE_NONE;
+    for (int i = 0; i < n; i++) {
+        if ((words[i] = fm_grule_new(b, NULL, 0, 0)) < 0) return FM_GNODE_NONE;
+        fm_grule_define(b, words[i], fm_gjson_literal(c->g, values[i]));
+    }
+    for (int set = (1 << n) - 1; set >= 0; set--) {
+        const uint32_t stand = (uint32_t)__builtin_popcount((unsigned)set);
+        fm_gnode kids[LISTED + 1];
+        int k = 0;
+        for (int i = 0; i < n && stand < most; i++) {
+            if (set >> i & 1) continue;
+            const fm_gnode one = fm_g_rule(b, words[i]);
+            kids[k++] = FM_G_SEQ(b, set ? fm_gjson_comma(c->g, one) : one, fm_g_rule(b, rules[set | 1 << i]));
+        }
+        if (stand >= least) kids[k++] = fm_g_str(b, "");
+        if ((rules[set] = fm_grule_new(b, NULL, 0, 0)) < 0) return FM_GNODE_NONE;
+        fm_grule_define(b, rules[set], fm_g_alt(b, kids, k));
+    }
+    return fm_gjson_array_of(c->g, fm_g_rule(b, rules[0]));
+}
+
+/* n … m items with a comma in front of each but the first of all. */
+static fm_gnode some_items(struct fm_schema *c, const struct fm_view *item, bool first, uint32_t n, uint32_t m)
+{
+    if (!m) return fm_g_str(c->b, "");
+    const fm_gnode next = fm_gjson_comma(c->g, fm_schema_node(c, item));
+    if (!first) return fm_g_repeat(c->b, next, n, m);
+    return FM_G_SEQ(c->b, fm_schema_node(c, item), fm_g_repeat(c->b, next, n ? n - 1 : 0, m == FM_NO_MAX ? m : m - 1));
+}
+
+/* Items of which one is as `contains` has it: any of the first few, or, of a list without end, any. */
+static fm_gnode items_with(struct fm_schema *c, const struct fm_view *item, const struct fm_view *hit, uint32_t least,
+                           uint32_t most)
+{
+    enum { PLACES = 8 };
+    struct fm_gbuild *b = c->b;
+    struct fm_glist kids = {0};
+    const bool endless = most == FM_NO_MAX;
+    for (uint32_t i = 0; i < (endless         ? 2
+                              : most < PLACES ? most
+                                              : PLACES);
+         i++) { /* so many in front; endless: 1 is any */
+        const uint32_t min = least > i + 1 ? least - i - 1 : 0, max = endless ? most : most - i - 1;
+        const fm_gnode one = fm_schema_node(c, hit);
+        fm_glist_add(b, &kids,
+                     i ? FM_G_SEQ(b, some_items(c, item, true, i, endless ? FM_NO_MAX : i), fm_gjson_comma(c->g, one),
+                                  some_items(c, item, false, min, max))
+                       : FM_G_SEQ(b, one, some_items(c, item, false, min, max)));
+    }
+    return fm_gjson_array_of(c->g, fm_glist_alt(b, &kids));
+}
+
+/* Adds what `contains` says to the view of an item that it is about; false: nobody says it. */
+static bool find_contains(struct fm_schema *c, const struct fm_view *v, struct fm_view *hit, bool prefixed)
+{
+    bool says = false;
+    for (int i = 0; i < v->n; i++) {
+        const struct fm_py *s = v->part[i].schema, *k = fm_py_get(s, "contains"), *n = fm_py_get(s, "minContains");
+        if (!k) continue;
+        says = true;
+        if (n && !(n->kind == FM_PY_NUMBER && fm_span_is(n->text, "1")))
+            (void)fm_schema_refuse(c, n, NULL, "only 1 is supported");
+        if (prefixed || is_unique(v) || c->probing)
+            (void)fm_schema_refuse(c, k, NULL, "it is not supported beside prefixItems, uniqueItems or within oneOf");
+        fm_view_add(c, hit, k, 0);
+    }
+    return says;
+}
+
 fm_gnode fm_schema_array(struct fm_schema *c, const struct fm_view *v)
 {
     enum { PREFIX_MAX = 1024 };
@@ -198,13 +353,16 @@ fm_gnode fm_schema_array(struct fm_schema *c, const struct fm_view *v)
         if (front && front->n > n) n = (uint32_t)front->n;
         says_rest |= rest != NULL;
     }
-    const struct fm_view behind = item_view(c, v, -1);
+    struct fm_view behind = item_view(c, v, -1), hit = behind;
     /* where there are prefixes and nothing is said of what follows, nothing does */
     if (behind.never || (n && !says_rest && least <= n)) most = most < n ? most : n;
-    if (is_unique(v) && most > 1)
-        (void)fm_schema_refuse(c, v->part[0].schema, "uniqueItems", "it is supported for at most one item");
+    if (is_unique(v) && most > 1 && n)
+        (void)fm_schema_refuse(c, v->part[0].schema, "uniqueItems", "it is not supported beside prefixItems");
+    const bool contains = find_contains(c, v, &hit, n > 0);
     if (c->bad) return FM_GNODE_NONE;
     if (least > most) return fm_g_never(b);
+    if (contains) return most ? items_with(c, &behind, &hit, least, most) : fm_g_never(b);
+    if (is_unique(v) && most > 1) return distinct_items(c, v, &behind, least, most);
     if (n > most) n = most;
     if (!most) return fm_gjson_array_of(c->g, fm_g_str(b, ""));
     const uint32_t least_behind = least > n ? least - n : 0, most_behind = most == FM_NO_MAX ? most : most - n;
@@ -237,6 +395,7 @@ struct property {
 
 struct object {
     struct fm_schema *c;
+    fm_gnode key; /* of members that are not named; FM_GNODE_NONE: any other name */
     const struct fm_view *v;
     struct property *p;
     int n, cap;
@@ -469,22 +628,66 @@ static fm_gnode put_together(struct object *o, const struct fm_view *extra, uint
         return members(o, parameter_node, true, none, any);
     }
     const int key = most ? fm_grule_new(c->b, NULL, 0, 0) : -1;
-    if (key >= 0) fm_grule_define(c->b, key, other_key(o));
+    if (key >= 0) fm_grule_define(c->b, key, o->key == FM_GNODE_NONE ? other_key(o) : o->key);
     const fm_gnode rest = other_members(o, key, extra, least, most, false),
                    first = other_members(o, key, extra, least, most, true);
     return fm_gjson_object_of(c->g, members(o, member_node, false, rest, first));
 }
 
+/* The one pattern whose members a schema describes; NULL: none. */
+static const struct fm_py *pattern_of(const struct fm_py *schema)
+{
+    const struct fm_py *all = fm_py_get(schema, "patternProperties");
+    return all && all->kind == FM_PY_OBJECT && all->n ? all->first : NULL;
+}
+
+/* Names as propertyNames or one pattern of patternProperties have them: only such are made. */
+static void find_key(struct object *o, bool dsml)
+{
+    static const struct fm_py type = {.kind = FM_PY_STRING, .key = {"type", 4}, .text = {"string", 6}},
+                              string = {.kind = FM_PY_OBJECT, .first = &type, .n = 1};
+    struct fm_schema *c = o->c;
+    const struct fm_py *pattern = NULL;
+    struct fm_view names = {.n = 0};
+    bool says = false;
+    for (int k = 0; k < o->v->n && !c->bad; k++) {
+        const struct fm_py *s = o->v->part[k].schema, *all = object_in(c, s, "patternProperties"),
+                           *of = fm_py_get(s, "propertyNames"), *one = pattern_of(s);
+        if (!of && !one) continue;
+        if ((all && all->n > 1) || (one && (pattern || says)) || (of && pattern))
+            (void)fm_schema_refuse(c, one ? one : of, NULL, "two patterns for names");
+        if (o->n || dsml)
+            (void)fm_schema_refuse(c, one ? one : of, NULL, "it is not supported beside named properties");
+        if (one && c->probing) (void)fm_schema_refuse(c, one, NULL, "it is not supported within oneOf");
+        if (of) fm_view_add(c, &names, of, 0);
+        if (one) pattern = one;
+        says |= of != NULL;
+    }
+    if (c->bad || (!says && !pattern)) return;
+    if (says) {
+        fm_view_add(c, &names, &string, 0);
+        o->key = c->bad ? FM_GNODE_NONE : fm_schema_node(c, &names);
+        return;
+    }
+    struct fm_regex_span span;
+    const char *why = NULL;
+    const fm_gnode inside = fm_g_regex(c->g, pattern->key, &span, &why);
+    if (why) (void)fm_schema_refuse(c, pattern, NULL, why);
+    o->key = c->bad ? FM_GNODE_NONE : fm_gjson_string(c->g, inside);
+}
+
 static fm_gnode object(struct fm_schema *c, const struct fm_view *v, bool dsml)
 {
-    struct object o = {.c = c, .v = v};
+    struct object o = {.c = c, .v = v, .key = FM_GNODE_NONE};
     struct fm_view extra = {.n = 0};
     uint32_t least, most;
     bool says = false;
     fm_gnode all = FM_GNODE_NONE;
     collect(&o);
+    if (!c->bad) find_key(&o, dsml);
     for (int k = 0; k < v->n; k++) {
-        const struct fm_py *x = others(&v->part[k]);
+        const struct fm_py *of_pattern = pattern_of(v->part[k].schema),
+                           *x = of_pattern ? of_pattern : others(&v->part[k]);
         if (!x) continue;
         says = true;
         fm_view_add(c, &extra, x, 0);
