@@ -16,6 +16,7 @@ static struct {
     const struct fm_kernels *k;
     float *x, *y, *z, *work; /* [X·K] each, FM_GEMM_WORK */
     struct fm_q8x *xq;       /* [X·K/32] */
+    struct fm_q14x *xq14;    /* [X·K/32] */
     char *w, *packed;        /* [N rows] of any format */
     uint8_t *u8;             /* [X·K] */
     int8_t *q8, *turned;     /* [X·K] each */
@@ -28,11 +29,14 @@ static struct {
 
 static void gemm_q8(void) { g.k->gemm_q8[g.fmt](g.y, N, g.xq, g.m, g.w, g.row_bytes, N, K, g.work); }
 static void gemm_packed(void) { g.k->gemm_packed[g.fmt](g.y, N, g.xq, g.m, g.packed, g.row_bytes, N, K, g.work); }
+static void gemm_q14(void) { g.k->gemm_q14[g.fmt](g.y, N, g.xq14, g.m, g.w, g.row_bytes, N, K, g.work); }
+static void gemm_packed_q14(void) { g.k->gemm_packed_q14(g.y, N, g.xq14, g.m, g.packed, g.row_bytes, N, K, g.work); }
 static void pack(void) { g.k->pack[g.fmt](g.packed, g.w, g.row_bytes, N, K); }
 static void gemv(void) { g.k->gemv[g.fmt](g.y, g.w, g.row_bytes, g.x, N, K); }
 static void decode(void) { g.k->decode[g.fmt](g.y, g.w, K); }
 static void gemm_f32(void) { g.k->gemm_f32(X, X, K, g.x, K, 1, g.z, 1, K, g.y, X, false, g.work); }
 static void quantise_q8x(void) { g.k->quantise_q8x(g.xq, g.x, K); }
+static void quantise_q14x(void) { g.k->quantise_q14x(g.xq14, g.x, K); }
 static void quantise_kv(void) { (void)g.k->quantise_kv(g.q8, g.x, TILE); }
 static void turn(void) { g.k->turn(g.turned, g.q8, TILE); }
 static void spread(void) { g.k->spread(g.y, TILE); }
@@ -66,6 +70,7 @@ static void prepare(enum fm_fmt f)
     fm_formats[f].encode(g.w, g.x, K); /* encoders are slow: one row for all */
     for (size_t r = 1; r < N; r++) memcpy(g.w + r * g.row_bytes, g.w, g.row_bytes);
     g.k->quantise_q8x(g.xq, g.x, X * K);
+    g.k->quantise_q14x(g.xq14, g.x, X * K);
 }
 
 static void products(void)
@@ -87,6 +92,14 @@ static void products(void)
         prepare(floats[i]);
         count("gemv", fm_formats[floats[i]].name, N * K, gemv);
         count("decode", fm_formats[floats[i]].name, K, decode);
+        if (!g.k->gemm_q14[floats[i]]) continue;
+        count("pack", fm_formats[floats[i]].name, N * K, pack);
+        for (g.m = 1; g.m <= X; g.m += X - 1) {
+            const double work = (double)g.m * N * K;
+            count(g.m == 1 ? "gemm_q14 of 1" : "gemm_q14 of 16", fm_formats[floats[i]].name, work, gemm_q14);
+            count(g.m == 1 ? "gemm_packed of 1" : "gemm_packed of 16", fm_formats[floats[i]].name, work,
+                  gemm_packed_q14);
+        }
     }
     count("gemm_f32", "F32", X * X * K, gemm_f32);
 }
@@ -94,6 +107,7 @@ static void products(void)
 static void rows(void)
 {
     count("quantise_q8x", "", K, quantise_q8x);
+    count("quantise_q14x", "", K, quantise_q14x);
     count("quantise_kv", "", TILE, quantise_kv);
     count("spread", "", TILE, spread);
     count("turn", "", TILE * TILE, turn);
@@ -126,6 +140,7 @@ int main(int argc, char **argv)
     g.z = zeros(X * K * sizeof *g.z);
     g.work = zeros(FM_GEMM_WORK * sizeof *g.work);
     g.xq = zeros(X * K / 32 * sizeof *g.xq);
+    g.xq14 = zeros(X * K / 32 * sizeof *g.xq14);
     g.w = zeros(N * K * sizeof(float));
     g.packed = zeros(N * K * sizeof(float));
     g.u8 = zeros(X * K);

@@ -536,10 +536,12 @@ static void test_packed(void)
         check_packed(f, 35, 3, whole(f, 1056), 3, AFTER_START);
     }
     for (int f = 0; f < FM_FMT_COUNT; f++)
-        check(!tier->pack[f] == !tier->gemm_q8[f] && !tier->unpack_row[f] == !tier->pack[f] &&
-                  !tier->gemm_packed[f] == !tier->pack[f],
-              "%s %s: packed and int8 slots", tier->tier, fm_formats[f].name);
+        check(!tier->pack[f] == !(tier->gemm_q8[f] || tier->gemm_q14[f]) && !tier->unpack_row[f] == !tier->gemm_q8[f] &&
+                  !tier->gemm_packed[f] == !tier->gemm_q8[f],
+              "%s %s: packed and integer slots", tier->tier, fm_formats[f].name);
 }
+
+#include "kernel_q14.h"
 
 /* ---- rows: every slot under one shape, so that one loop tests all ---- */
 
@@ -711,9 +713,9 @@ WANT(adamw)
     double v = (double)ADAM.beta2 * fabs((double)in[2][i]) + (1 - (double)ADAM.beta2) * gr * gr;
     double step = (double)ADAM.lr * (m / (double)ADAM.bias1) / (sqrt(v / (double)ADAM.bias2) + (double)ADAM.eps);
     double size = fabs((double)in[1][i]) + fabs(gr), p = (double)in[0][i];
-    /* 1 − beta is known to 20 eps or better; m may cancel, v not */
+    /* p: the factor, the product and the difference are rounded; 1 − beta is known to 20 eps or better; m may cancel, v not */
     *bound =
-        2 * EPS * fabs(p) + 60 * EPS * (double)ADAM.lr * (size / (double)ADAM.bias1) / sqrt(v / (double)ADAM.bias2);
+        3 * EPS * fabs(p) + 60 * EPS * (double)ADAM.lr * (size / (double)ADAM.bias1) / sqrt(v / (double)ADAM.bias2);
     return p * (1 - (double)(ADAM.lr * ADAM.weight_decay)) - step;
 }
 
@@ -917,6 +919,7 @@ int main(int argc, char **argv)
         test_attention();
         test_rows();
         test_exp_bits();
+        test_q14();
     }
     printf("%ld passed, %ld failed\n", g.passed, g.failed);
     return g.failed != 0;

@@ -104,6 +104,15 @@ static bool computable(enum fm_fmt f) { return fm_formats[f].decode && fm_format
 
 /* Does op/cpu round activations to int8 blocks for this format, unless told to be exact? */
 static bool in_int8(enum fm_fmt f) { return fm_kernels_get(NULL)->gemm_q8[f] != NULL; }
+/* To blocks of 14-bit integers, and the weights as well? */
+static bool in_int14(enum fm_fmt f) { return fm_kernels_get(NULL)->gemm_q14[f] != NULL; }
+
+/* The most that rounding may add to a product of k values |x|, |w| < 1.1 as a part of 1.3·k: half a step of x's 127 or 8191, and of
+ * w's 2^12 for the power of two within the largest; or the chain's own. */
+static double rounding_of(enum fm_fmt f, int k)
+{
+    return in_int8(f) ? 1.0 / 254 : in_int14(f) && k % 32 == 0 ? 1.0 / 16382 + 1.0 / 8192 + k * EPS : (k + 2) * EPS;
+}
 
 /* k, or the next number of columns that is whole blocks. */
 static int whole(enum fm_fmt f, int k)

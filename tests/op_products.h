@@ -31,21 +31,28 @@ static void check_chunks(const char *what, const struct mm *a, const float *whol
     }
 }
 
-/* What rounding x to int8 blocks may do: Σ_k |w|·max|x of the block|/254, on top of the float error: a few roundings per
- * block and one addition each, of parts up to 3·|w| where a minimum is added (Q4_1). */
-static float *int8_bound(const struct mm *a, const struct fm_mat *wabs, const float *float_scale, double float_rel)
+/* What rounding to blocks of integers may do: of x Σ_k |w|·max|x of the block|/(2·steps), on top of the float error: a few roundings
+ * per block and one addition each, of parts up to 3·|w| where a minimum is added (Q4_1).  Where w is rounded as well, to
+ * multiples of 2^-12 of the power of two within the largest: Σ_k |x|·max|w of the block|/2^13 (and of both products of errors one). */
+static float *blocks_bound(const struct mm *a, const struct fm_mat *wabs, const float *float_scale, double float_rel,
+                           bool int14)
 {
+    const double steps = int14 ? 8191 : 127;
     float *bound = keep((size_t)a->T * a->w.rows * sizeof *bound);
     for (int t = 0; t < a->T; t++)
         for (int n = 0; n < a->w.rows; n++) {
             double sum = 0;
             for (int b = 0; b < a->w.cols; b += 32) {
-                double big = 0, w = 0;
+                double big = 0, big_w = 0, w = 0, x = 0;
                 for (int k = b; k < b + 32; k++) {
-                    big = fmax(big, fabs((double)a->x[t * a->ldx + k]));
-                    w += ((const float *)wabs->data)[(size_t)n * a->w.cols + k];
+                    const double xk = fabs((double)a->x[t * a->ldx + k]),
+                                 wk = ((const float *)wabs->data)[(size_t)n * a->w.cols + k];
+                    big = fmax(big, xk);
+                    big_w = fmax(big_w, wk);
+                    w += wk;
+                    x += xk;
                 }
-                sum += w * big / 254;
+                sum += w * big / (2 * steps) + (int14 ? (x + 32 * big / (2 * steps)) * big_w / 8192 : 0);
             }
             bound[t * a->w.rows + n] = (float)(1.001 * sum + float_rel * float_scale[t * a->w.rows + n]);
         }
@@ -65,10 +72,12 @@ static void check_matmul(enum fm_fmt f, int T, int N, int k_min, bool exact)
     set_exact(exact);
     run_mm(&g.ref, out, &mag);
     run_all(what, &k, got, want);
-    if (exact || !in_int8(f))
+    const bool int14 = in_int14(f) && K % 32 == 0;
+    if (exact || !(in_int8(f) || int14))
         close_to(what, got[0], want[0], scale, (size_t)T * N, (K + 2) * EPS);
     else
-        close_to(what, got[0], want[0], int8_bound(&a, &mag.w, scale, 3 * (2 * K / 32 + 40) * EPS), (size_t)T * N, 1);
+        close_to(what, got[0], want[0], blocks_bound(&a, &mag.w, scale, 3 * (2 * K / 32 + 40) * EPS, int14),
+                 (size_t)T * N, 1);
     check_chunks(what, &a, got[0]);
     set_exact(false);
     release_all();
@@ -181,8 +190,7 @@ static void check_heads(enum fm_fmt f, int T, int k_min)
         }
     same_bits("matmul_heads equals matmul", got[0], y, k.n[0]);
     /* |x|, |w| < 1.1, so Σ|x·w| < 1.3·K */
-    close_to("matmul_heads", got[0], want[0], filled(k.n[0], 1.3f * (float)K), k.n[0],
-             in_int8(f) ? 1.0 / 254 : (K + 2) * EPS);
+    close_to("matmul_heads", got[0], want[0], filled(k.n[0], 1.3f * (float)K), k.n[0], rounding_of(f, K));
     release_all();
 }
 
@@ -283,11 +291,10 @@ static void check_grouped(enum fm_fmt f, const int32_t *start, int E, int N, int
     struct grouped a = {w, NULL, rnd((size_t)n * K), rnd((size_t)n * N), start, E, N, K, false};
     struct call k = {run_grouped, &a, {(size_t)n * N}, {NULL}};
     float *got[OUTS], *want[OUTS], *y = filled((size_t)n * N, NAN);
-    bool fast = !exact && in_int8(f);
     set_exact(exact);
     run_all("matmul_grouped", &k, got, want);
     close_to("matmul_grouped", got[0], want[0], filled(k.n[0], 1.3f * (float)K), k.n[0],
-             fast ? 1.0 / 254 : (K + 2) * EPS);
+             exact ? (K + 2) * EPS : rounding_of(f, K));
     for (int e = 0; e < E; e++)
         g.cpu[0].op->matmul(&g.cpu[0], y + (size_t)start[e] * N, (size_t)N, a.x + (size_t)start[e] * K, (size_t)K,
                             &w[e], start[e + 1] - start[e]);

@@ -11,6 +11,8 @@
  *                        times these); each output is ONE chain over the blocks: acc = fma(dw·dx, I, acc), where the
  *                        format has minima then acc = fma(m, s, acc) (Q2_K: fma(m·dx, Σ min·q, acc)); all tiers agree
  *                        bit for bit
+ *   gemm_q14             per block of 32 one exact integer I = Σ w·q, both of 14 bits; each output is ONE chain over the blocks:
+ *                        acc = fma(dw·dx, I, acc), I rounded to float; all tiers agree bit for bit
  *   reductions           eight lanes by index mod 8, folded ((0+4)+(2+6))+((1+5)+(3+7)), tail elements in their lanes;
  *                        the scalar tier emulates the lanes, so both tiers agree bit for bit. */
 #ifndef FM_KERNEL_KERNEL_H
@@ -22,7 +24,7 @@
 
 #include "quant/format.h"
 
-/* Floats of scratch that gemm_f32, gemm_few and gemm_q8 need (per thread, 64-byte aligned); rows of x of gemm_few. */
+/* Floats of scratch that gemm_f32, gemm_few, gemm_q8 and gemm_q14 need (per thread, 64-byte aligned); rows of x of gemm_few. */
 enum { FM_GEMM_WORK = 1 << 18, FM_GEMM_FEW = 96 };
 
 /* Activations as int8 blocks: the partner of all formats with a gemm_q8.  Per 32 elements: d = max|x|/127 (f32),
@@ -33,6 +35,13 @@ struct fm_q8x {
     float d, s;
     int16_t sum[2];
     int8_t q[32];
+};
+
+/* Activations as blocks of 14-bit integers: the partner of F16 and BF16.  Per 32 elements: d = max|x|/8191, q = x·(8191/max|x|) to
+ * nearest even.  |x − d·q| <= d·(1/2 + 2^-9).  max|x| < 1e-30: q = 0, d = 1; NaN or infinity: q = 0, d = NaN. */
+struct fm_q14x {
+    float d;
+    int16_t q[32];
 };
 
 /* Scales beside weights: element [j,k] counts at[j·ld + k/cols] times, one more rounding; cols a multiple of 32, or
@@ -74,17 +83,27 @@ struct fm_kernels {
      * int8 path.  work: FM_GEMM_WORK floats.  Bits do not depend on m, n. */
     void (*gemm_q8[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                                   size_t row_bytes, int n, int k, float *work);
+    /* x f32 [k] → k/32 blocks; and as gemm_q8, for weights that become blocks of 14-bit integers with a power of two each, as
+     * scalar/q14_scalar.c says: F16, BF16, NULL elsewhere. */
+    void (*quantise_q14x)(struct fm_q14x *dst, const float *x, int k);
+    void (*gemm_q14[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q14x *xq, int m, const void *w,
+                                   size_t row_bytes, int n, int k, float *work);
     /* Packed weights: rows laid out side by side for this tier's vectors, pack_rows of them (R) at a time, in exactly the
      * bytes that they have in the file: rows r … r + R − 1 (r a multiple of R) are the R·row_bytes bytes at r·row_bytes.  The
-     * layout is drawn in scalar/q8_packed_scalar.c and differs between tiers by R only.  NULL where gemm_q8 is. */
+     * layout is drawn in scalar/q8_packed_scalar.c and, for gemm_q14's, q14_scalar.c; it differs between tiers by R only.  NULL where
+     * both gemm_q8 and gemm_q14 are. */
     int pack_rows;
     /* n rows (a multiple of R) of k elements, row_bytes apart in src; dst has the same size and does not overlap it. */
     void (*pack[FM_FMT_COUNT])(void *dst, const void *src, size_t row_bytes, int n, int k);
-    /* The exact inverse for one row of the group at packed, 0 <= row < R: its bytes in the file's layout.  Not fast. */
+    /* The exact inverse for one row of the group at packed, 0 <= row < R: its bytes in the file's layout.  Not fast.
+     * NULL for gemm_q14's formats: their packed rows are the rounded integers. */
     void (*unpack_row[FM_FMT_COUNT])(void *dst, const void *packed, size_t row_bytes, int row, int k);
     /* gemm_q8 of packed rows, n a multiple of R: the same arguments, the same bits. */
     void (*gemm_packed[FM_FMT_COUNT])(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m, const void *w,
                                       size_t row_bytes, int n, int k, float *work);
+    /* gemm_q14 of packed rows, n a multiple of R: the same bits.  What format they were does not matter any more. */
+    void (*gemm_packed_q14)(float *y, ptrdiff_t ldy, const struct fm_q14x *xq, int m, const void *w, size_t row_bytes,
+                            int n, int k, float *work);
 
     /* ---- attention over int8: 64 rows of a cache at a time, in the tiles of op/kv_tile.h ---- */
     /* A group of keys, values or of a query.  With M = max|x|: returns d = M/127; q[i] = x[i]·(127/M) to nearest even.

@@ -73,7 +73,8 @@ struct work {
 static void add_macs(struct work *w, const char *format, double macs)
 {
     const enum fm_fmt f = fm_format_by_name(format);
-    *(!w->exact && f != FM_FMT_COUNT && fm_limits_int8(f) ? &w->int8 : &w->f32) += macs;
+    const int as_int8 = w->exact || f == FM_FMT_COUNT ? 0 : fm_limits_int8(f);
+    *(as_int8 ? &w->int8 : &w->f32) += macs * (as_int8 ? as_int8 : 1);
 }
 
 static void add_attention(struct work *w, double macs) { *(w->exact ? &w->f32 : &w->int8) += macs; }

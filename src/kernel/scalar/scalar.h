@@ -8,6 +8,7 @@ void fm_scalar_fill_gemm(struct fm_kernels *k);
 void fm_scalar_fill_gemv(struct fm_kernels *k);
 void fm_scalar_fill_q8(struct fm_kernels *k);
 void fm_scalar_fill_packed(struct fm_kernels *k);
+void fm_scalar_fill_q14(struct fm_kernels *k);
 void fm_scalar_fill_attn(struct fm_kernels *k);
 void fm_scalar_fill_reduce(struct fm_kernels *k);
 void fm_scalar_fill_rows(struct fm_kernels *k);

@@ -12,6 +12,7 @@ void fm_kernels_init_scalar(struct fm_kernels *k)
     fm_scalar_fill_gemv(k);
     fm_scalar_fill_q8(k);
     fm_scalar_fill_packed(k);
+    fm_scalar_fill_q14(k);
     fm_scalar_fill_attn(k);
     fm_scalar_fill_reduce(k);
     fm_scalar_fill_rows(k);

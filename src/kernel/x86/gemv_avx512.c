@@ -11,7 +11,7 @@
  *
  * Several rows of x share what is staged, up to 24 at a time: then x lies in blocks like those of W, [k/32][m][32] (F32: 16),
  * so that it is read in one run as well. */
-#include "kernel/x86/lanes_avx2.h"
+#include "kernel/x86/lanes_avx512.h"
 #include "kernel/x86/x86.h"
 
 enum {
@@ -55,30 +55,6 @@ FM_INLINE __m512i load_row(enum kind f, const unsigned char *p, int n)
     if (f == F32) return _mm512_maskz_loadu_epi32((__mmask16)some, p);
     if (f == F8) return halves_of_e4m3(_mm256_maskz_loadu_epi8(some, p));
     return _mm512_maskz_loadu_epi16(some, p);
-}
-
-/* t[j]: double word j of each of sixteen rows. */
-FM_INLINE void transpose_words32(fm_block t)
-{
-    __m512i u[LANES];
-    FM_UNROLL
-    for (int g = 0; g < LANES; g += 4) {
-        __m512i a = _mm512_unpacklo_epi32(t[g], t[g + 1]), b = _mm512_unpackhi_epi32(t[g], t[g + 1]);
-        __m512i c = _mm512_unpacklo_epi32(t[g + 2], t[g + 3]), d = _mm512_unpackhi_epi32(t[g + 2], t[g + 3]);
-        u[g] = _mm512_unpacklo_epi64(a, c);
-        u[g + 1] = _mm512_unpackhi_epi64(a, c);
-        u[g + 2] = _mm512_unpacklo_epi64(b, d);
-        u[g + 3] = _mm512_unpackhi_epi64(b, d);
-    }
-    FM_UNROLL
-    for (int c = 0; c < 4; c++) { /* quarter l of u[4g + c]: column 4l + c of rows 4g … 4g+3 */
-        __m512i a = _mm512_shuffle_i32x4(u[c], u[4 + c], 0x88), b = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0x88);
-        __m512i d = _mm512_shuffle_i32x4(u[c], u[4 + c], 0xDD), e = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0xDD);
-        t[c] = _mm512_shuffle_i32x4(a, b, 0x88);
-        t[8 + c] = _mm512_shuffle_i32x4(a, b, 0xDD);
-        t[4 + c] = _mm512_shuffle_i32x4(d, e, 0x88);
-        t[12 + c] = _mm512_shuffle_i32x4(d, e, 0xDD);
-    }
 }
 
 /* Eight rows: quarter l of t[c] becomes column 8l + c, words of rows 0 … 7. */
@@ -140,7 +116,7 @@ FM_INLINE void stage(enum kind f, fm_block staged, const struct group *g, size_t
         t[i] = load_row(f, g->row[i] + at, n);
     }
     if (f == F32 || f == BF16)
-        transpose_words32(t);
+        fm_transpose16(t);
     else
         transpose_words16(t);
     store_block(staged, t);

@@ -9,6 +9,7 @@ void fm_avx2_fill_gemv(struct fm_kernels *k);
 void fm_avx2_fill_gemv_decoded(struct fm_kernels *k);
 void fm_avx2_fill_q8(struct fm_kernels *k);
 void fm_avx2_fill_packed(struct fm_kernels *k);
+void fm_avx2_fill_q14(struct fm_kernels *k);
 /* pack for pack_rows 8 or 16. */
 void fm_avx2_fill_pack(struct fm_kernels *k);
 void fm_avx2_fill_decode(struct fm_kernels *k);
@@ -43,6 +44,7 @@ extern const fm_gemm_q8_fn fm_avx2_gemm_q8[FM_FMT_COUNT];
 void fm_avx512_fill_q8(struct fm_kernels *k);
 void fm_avx512_fill_gemv(struct fm_kernels *k);
 void fm_avx512_fill_packed(struct fm_kernels *k);
+void fm_avx512_fill_q14(struct fm_kernels *k);
 
 /* Panels of gemm_f32; see gemm_pack_avx2.c. */
 enum { FM_AVX2_MR = 6, FM_AVX2_NR = 16 };

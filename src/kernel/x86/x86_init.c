@@ -10,6 +10,7 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
     fm_avx2_fill_gemv_decoded(k);
     fm_avx2_fill_q8(k);
     fm_avx2_fill_packed(k);
+    fm_avx2_fill_q14(k);
     fm_avx2_fill_decode(k);
     fm_avx2_fill_encode(k);
     fm_avx2_fill_attn(k);
@@ -24,5 +25,6 @@ void fm_kernels_init_x86(struct fm_kernels *k, const char *tier)
         fm_avx512_fill_attn(k);
         fm_avx512_fill_q8(k);
         fm_avx512_fill_packed(k);
+        fm_avx512_fill_q14(k);
     }
 }

@@ -18,7 +18,7 @@ FM_OP_GRAD_SLOTS(fm_cpu_);
 enum {
     FM_CPU_PRODUCTS =
         FM_OP_HEADS,             /* products of one call: experts or heads                                           */
-    FM_CPU_ROWS_BYTES = 4 << 20, /* quantised activations of one pass, partial sums                                  */
+    FM_CPU_ROWS_BYTES = 8 << 20, /* quantised activations of one pass, partial sums                                  */
     FM_CPU_PANEL_SIDE = 256,     /* decoded weights at a time: 256 × 256, 256 KiB: a quarter of a usual L2           */
     FM_CPU_TILE = 1 << 18,       /* floats of an attention tile                                                      */
     FM_CPU_GRAIN = 1 << 14,      /* element operations worth handing to another thread, about 5 µs                   */
@@ -35,7 +35,8 @@ struct fm_cpu_product {
     ptrdiff_t b_rs, b_cs;
     struct fm_mat w;
     bool turned;
-    const struct fm_q8x *xq; /* A as int8 blocks: multiply in integers; NULL: the exact order */
+    const struct fm_q8x *xq;    /* A as int8 blocks: multiply in integers …                  */
+    const struct fm_q14x *xq14; /* … or as those of 14 bits; both NULL: the exact order      */
     float *c;
     ptrdiff_t ldc;
     bool accumulate;

@@ -177,7 +177,11 @@ static void run_probe(void *arg, int begin, int end, int thread)
     for (int i = begin; i < end; i++) p->run(ROUNDS);
 }
 
-bool fm_limits_int8(enum fm_fmt fmt) { return fm_kernels_get(NULL)->gemm_q8[fmt] != NULL; }
+int fm_limits_int8(enum fm_fmt fmt)
+{
+    const struct fm_kernels *k = fm_kernels_get(NULL);
+    return k->gemm_q8[fmt] ? 1 : k->gemm_q14[fmt] ? 2 : 0;
+}
 
 double fm_limits_peak(struct fm_limits *l, bool int8, bool all, const char **name)
 {

@@ -30,8 +30,9 @@ double fm_limits_time(struct fm_limits *l, bool all, int n, fm_pool_fn fn, void 
 enum fm_status fm_limits_read(struct fm_limits *l, size_t bytes, bool huge, double rate[2], bool *got_huge,
                               struct fm_error *err) FM_MUST_USE;
 
-/* Whether products with weights in that format are computed in integers here. */
-bool fm_limits_int8(enum fm_fmt fmt);
+/* How many int8 multiply-adds take the time of one with weights in that format: 1, or 2 where it is one of int16; 0 where it is one of
+ * float32. */
+int fm_limits_int8(enum fm_fmt fmt);
 
 /* Multiply-adds per second of the fastest instruction of that kind; 0 and an empty name where there is no probe. */
 double fm_limits_peak(struct fm_limits *l, bool int8, bool all, const char **name);

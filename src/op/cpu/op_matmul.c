@@ -1,14 +1,28 @@
-/* Products with weight matrices.  Two ways, chosen by format and c->exact, never by T:
- *   exact   F32, F16, BF16, and every format when c->exact: float32, one chain over k (kernel.h)
- *   int8    formats with an integer kernel: x is rounded once to int8 blocks of 32 with a float scale */
+/* Products with weight matrices.  Three ways, chosen by format and c->exact, never by T:
+ *   exact   F32, FP8, and every format when c->exact: float32, one chain over k (kernel.h)
+ *   int8    formats with an integer kernel: x is rounded once to int8 blocks of 32 with a float scale
+ *   int14   F16, BF16: x is rounded to blocks of 14-bit integers, W to such with a power of two */
 #include <assert.h>
 
 #include "op/cpu/backend.h"
 
+enum way { EXACT, INT8, INT14, WAYS };
+
+/* Bytes of a block of x. */
+static const size_t block_bytes[WAYS] = {[INT8] = sizeof(struct fm_q8x), [INT14] = sizeof(struct fm_q14x)};
+
+static enum way way_of(const struct fm_ctx *c, const struct fm_mat *w)
+{
+    const struct fm_kernels *k = fm_cpu_kernels(c);
+    if (c->exact || w->cols % 32 || w->scale.at) return EXACT;
+    return k->gemm_q8[w->fmt] ? INT8 : k->gemm_q14[w->fmt] ? INT14 : EXACT;
+}
+
 /* Rows of x to quantise: row r of n is x + r/T·x_h + r%T·x_t, k long. */
 struct quant_job {
     const struct fm_kernels *k;
-    struct fm_q8x *dst;
+    enum way way;
+    void *dst;
     const float *x;
     size_t x_t, x_h;
     int T, K;
@@ -18,25 +32,41 @@ static void quantise_rows(void *arg, int begin, int end, int thread)
 {
     const struct quant_job *j = arg;
     (void)thread;
-    for (int r = begin; r < end; r++)
-        j->k->quantise_q8x(j->dst + (size_t)r * (j->K / 32), j->x + r / j->T * j->x_h + r % j->T * j->x_t, j->K);
+    for (int r = begin; r < end; r++) {
+        const float *x = j->x + r / j->T * j->x_h + r % j->T * j->x_t;
+        const size_t at = (size_t)r * (j->K / 32);
+        if (j->way == INT8)
+            j->k->quantise_q8x((struct fm_q8x *)j->dst + at, x, j->K);
+        else
+            j->k->quantise_q14x((struct fm_q14x *)j->dst + at, x, j->K);
+    }
 }
 
-static void quantise(struct fm_ctx *c, const float *x, size_t x_t, size_t x_h, int H, int T, int K)
+static void quantise(struct fm_ctx *c, enum way way, const float *x, size_t x_t, size_t x_h, int H, int T, int K)
 {
     struct fm_cpu_backend *be = fm_cpu_backend(c);
-    struct quant_job j = {be->k, be->rows, x, x_t, x_h, T, K};
+    struct quant_job j = {be->k, way, be->rows, x, x_t, x_h, T, K};
     fm_cpu_for(c, H * T, fm_cpu_grain((size_t)K), quantise_rows, &j);
 }
 
-/* Rows of K that fit the scratch as int8 blocks. */
-static int rows_at_once(int K) { return (int)(FM_CPU_ROWS_BYTES / ((size_t)K / 32 * sizeof(struct fm_q8x))); }
-
-_Static_assert(FM_OP_INPUTS / 32 * sizeof(struct fm_q8x) <= FM_CPU_ROWS_BYTES, "one row at least");
-
-static bool in_int8(const struct fm_ctx *c, const struct fm_mat *w)
+/* T rows in about equal parts: rows of H times K whose blocks fit the scratch. */
+static int rows_at_once(enum way way, int H, int K, int T)
 {
-    return !c->exact && fm_cpu_kernels(c)->gemm_q8[w->fmt] && w->cols % 32 == 0;
+    if (way == EXACT) return T;
+    const int most = (int)(FM_CPU_ROWS_BYTES / ((size_t)K / 32 * block_bytes[way])) / H;
+    assert(most > 0);
+    const int parts = (T + most - 1) / most;
+    return (T + parts - 1) / parts;
+}
+
+_Static_assert(FM_OP_INPUTS / 32 * sizeof(struct fm_q14x) <= FM_CPU_ROWS_BYTES, "one row at least");
+
+/* The product's x is what was quantised, from row `row` on. */
+static void set_blocks(const struct fm_cpu_backend *be, struct fm_cpu_product *p, enum way way, size_t row)
+{
+    const size_t at = row * (size_t)(p->k / 32);
+    if (way == INT8) p->xq = (const struct fm_q8x *)be->rows + at;
+    if (way == INT14) p->xq14 = (const struct fm_q14x *)be->rows + at;
 }
 
 static struct fm_cpu_product forward(float *y, size_t ldy, const float *x, size_t ldx, const struct fm_mat *w, int T)
@@ -52,18 +82,17 @@ static struct fm_cpu_product forward(float *y, size_t ldy, const float *x, size_
                                    .ldc = (ptrdiff_t)ldy};
 }
 
-/* The matrices whose int8 way is `int8`, over T rows that fit the scratch. */
+/* The matrices whose way is `way`, over T rows that fit the scratch. */
 static void multiply_n(struct fm_ctx *c, int n, float *const *y, const size_t *ldy, const float *x, size_t ldx,
-                       const struct fm_mat *const *w, int row0, int T, bool int8)
+                       const struct fm_mat *const *w, int row0, int T, enum way way)
 {
     struct fm_cpu_backend *be = fm_cpu_backend(c);
     int count = 0;
     for (int i = 0; i < n; i++) {
-        if (in_int8(c, w[i]) != int8) continue;
+        if (way_of(c, w[i]) != way) continue;
         size_t ld = ldy ? *ldy : (size_t)w[i]->rows;
         be->products[count] = forward(y[i] + row0 * ld, ld, x + row0 * ldx, ldx, w[i], T);
-        if (int8) be->products[count].xq = be->rows;
-        count++;
+        set_blocks(be, &be->products[count++], way, 0);
     }
     if (count) fm_cpu_products(c, count);
 }
@@ -72,17 +101,17 @@ static void multiply_n(struct fm_ctx *c, int n, float *const *y, const size_t *l
 static void matmul_n(struct fm_ctx *c, int n, float *const *y, const size_t *ldy, const float *x, size_t ldx,
                      const struct fm_mat *const *w, int T)
 {
-    bool any = false;
+    bool any[WAYS] = {0};
     if (c->status || T <= 0) return;
     assert(n <= FM_CPU_PRODUCTS);
-    for (int i = 0; i < n; i++) any |= in_int8(c, w[i]);
-    multiply_n(c, n, y, ldy, x, ldx, w, 0, T, false);
-    if (!any) return;
-    int K = w[0]->cols, step = rows_at_once(K);
-    for (int t = 0; t < T && !c->status; t += step) {
-        int rows = T - t < step ? T - t : step;
-        quantise(c, x + t * ldx, ldx, 0, 1, rows, K);
-        multiply_n(c, n, y, ldy, x, ldx, w, t, rows, true);
+    for (int i = 0; i < n; i++) any[way_of(c, w[i])] = true;
+    for (enum way way = EXACT; way < WAYS; way++) {
+        const int K = w[0]->cols, step = any[way] ? rows_at_once(way, 1, K, T) : 0;
+        for (int t = 0; step && t < T && !c->status; t += step) {
+            const int rows = T - t < step ? T - t : step;
+            if (way != EXACT) quantise(c, way, x + t * ldx, ldx, 0, 1, rows, K);
+            multiply_n(c, n, y, ldy, x, ldx, w, t, rows, way);
+        }
     }
 }
 
@@ -102,16 +131,16 @@ void fm_cpu_matmul_heads(struct fm_ctx *c, float *y, size_t y_t, size_t y_h, con
 {
     if (c->status || T <= 0) return;
     struct fm_cpu_backend *be = fm_cpu_backend(c);
-    bool int8 = in_int8(c, w);
-    int step = int8 ? rows_at_once(w->cols) / H : T;
-    assert(H <= FM_CPU_PRODUCTS && step > 0);
+    const enum way way = way_of(c, w);
+    const int step = rows_at_once(way, H, w->cols, T);
+    assert(H <= FM_CPU_PRODUCTS);
     for (int t = 0; t < T && !c->status; t += step) {
         int rows = T - t < step ? T - t : step;
-        if (int8) quantise(c, x + t * x_t, x_t, x_h, H, rows, w->cols);
+        if (way != EXACT) quantise(c, way, x + t * x_t, x_t, x_h, H, rows, w->cols);
         for (int h = 0; h < H; h++) {
             const struct fm_mat part = fm_mat_rows(w, h * head_rows + row0, n);
             be->products[h] = forward(y + t * y_t + h * y_h, y_t, x + t * x_t + h * x_h, x_t, &part, rows);
-            if (int8) be->products[h].xq = (struct fm_q8x *)be->rows + (size_t)h * rows * (w->cols / 32);
+            set_blocks(be, &be->products[h], way, (size_t)h * rows);
         }
         fm_cpu_products(c, H);
     }
@@ -119,7 +148,7 @@ void fm_cpu_matmul_heads(struct fm_ctx *c, float *y, size_t y_t, size_t y_h, con
 
 /* The parts of the groups that lie in rows [row0, row0 + rows). */
 static int group_products(struct fm_cpu_backend *be, float *y, const float *x, const struct fm_mat *w,
-                          const int32_t *start, int E, int row0, int rows, bool int8)
+                          const int32_t *start, int E, int row0, int rows, enum way way)
 {
     int count = 0;
     for (int e = 0; e < E; e++) {
@@ -128,7 +157,7 @@ static int group_products(struct fm_cpu_backend *be, float *y, const float *x, c
         size_t N = (size_t)w[e].rows, K = (size_t)w[e].cols;
         struct fm_cpu_product *p = &be->products[count++];
         *p = forward(y + begin * N, N, x + begin * K, K, &w[e], end - begin);
-        if (int8) p->xq = (struct fm_q8x *)be->rows + (size_t)(begin - row0) * (K / 32);
+        set_blocks(be, p, way, (size_t)(begin - row0));
     }
     return count;
 }
@@ -137,12 +166,12 @@ void fm_cpu_matmul_grouped(struct fm_ctx *c, float *y, const float *x, const str
                            int E)
 {
     if (c->status || start[E] <= 0) return;
-    bool int8 = in_int8(c, w); /* all of one format and shape */
-    int K = w->cols, T = start[E], step = int8 ? rows_at_once(K) : T;
+    const enum way way = way_of(c, w); /* all of one format and shape */
+    const int K = w->cols, T = start[E], step = rows_at_once(way, 1, K, T);
     assert(E <= FM_CPU_PRODUCTS);
     for (int t = 0; t < T && !c->status; t += step) {
         int rows = T - t < step ? T - t : step;
-        if (int8) quantise(c, x + (size_t)t * K, (size_t)K, 0, 1, rows, K);
-        fm_cpu_products(c, group_products(fm_cpu_backend(c), y, x, w, start, E, t, rows, int8));
+        if (way != EXACT) quantise(c, way, x + (size_t)t * K, (size_t)K, 0, 1, rows, K);
+        fm_cpu_products(c, group_products(fm_cpu_backend(c), y, x, w, start, E, t, rows, way));
     }
 }

@@ -28,7 +28,7 @@ static void embed_rows(void *arg, int begin, int end, int thread)
     const struct fm_mat *w = j->w;
     for (int t = begin; t < end; t++) {
         float *y = j->y + (size_t)t * j->n;
-        if (w->packed && w->packed->ready)
+        if (w->packed && w->packed->ready && fm_cpu_kernels(j->c)->unpack_row[w->fmt])
             j->decode(y, fm_cpu_unpack(j->c, w, j->ids[t], thread), (size_t)j->n);
         else
             fm_mat_decode(y, w, j->ids[t], 0, j->n, j->decode);

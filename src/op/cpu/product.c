@@ -99,6 +99,15 @@ static void tile_few(const struct fm_ctx *c, const struct fm_cpu_product *p, int
 
 _Static_assert(FM_OP_INPUTS / 32 <= FM_CPU_PANEL_SIDE * FM_CPU_PANEL_SIDE, "scales of one row at least");
 
+/* In integers of 14 bits; packed, the format does not matter any more. */
+static void tile_q14(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
+{
+    const struct fm_kernels *k = fm_cpu_kernels(c);
+    (p->packed ? k->gemm_packed_q14
+               : k->gemm_q14[p->w.fmt])(p->c + m0 * p->ldc + n0, p->ldc, p->xq14 + (size_t)m0 * (p->k / 32), m1 - m0,
+                                        weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
+}
+
 static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
 {
     const struct fm_kernels *k = fm_cpu_kernels(c);
@@ -106,6 +115,8 @@ static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int
         (p->packed ? k->gemm_packed
                    : k->gemm_q8)[p->w.fmt](p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0,
                                            weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
+    } else if (p->xq14) {
+        tile_q14(c, p, m0, m1, n0, n1, thread);
     } else if (wants_gemv(p, k)) {
         k->gemv[p->w.fmt](p->c + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a, n1 - n0, p->k);
     } else if (wants_few(p, k)) {
@@ -173,7 +184,7 @@ static void run_tiles(void *arg, int begin, int end, int thread)
 static void use_packed(struct fm_ctx *c, struct fm_cpu_product *p)
 {
     const struct fm_packed *to = p->w.packed;
-    p->packed = p->xq && to;
+    p->packed = (p->xq || p->xq14) && to;
     if (!p->packed) return;
     if (!to->ready) fm_cpu_pack(c, &p->w);
     p->w.data = (char *)to->to + ((const char *)p->w.data - (const char *)to->from);
