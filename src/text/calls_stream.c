@@ -247,11 +247,22 @@ static enum found parameter(struct fm_parser *p, struct cursor *c)
     return YES;
 }
 
+/* How many of the bytes are whole characters, or never become one: half of one is escaped as something else. */
+static size_t whole_characters(const char *s, size_t n)
+{
+    for (size_t k = 1; k <= 3 && k <= n; k++) {
+        const unsigned char lead = (unsigned char)s[n - k];
+        if ((lead & 0xC0) == 0x80) continue;
+        return k < (lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1) ? n - k : n;
+    }
+    return n;
+}
+
 static enum found value(struct fm_parser *p, struct cursor *c)
 {
     static const char mark[] = "</" D "parameter>\n";
     bool whole;
-    const size_t n = sure_before(c, mark, &whole);
+    const size_t sure = sure_before(c, mark, &whole), n = whole ? sure : whole_characters(c->p, sure);
     if (p->in_string)
         tell_escaped(p, c->p, n);
     else
