@@ -1,4 +1,5 @@
-/* SHA-256 (FIPS 180-4), for names that must not collide even where somebody wants them to: 0.2 GB/s, so not for bulk. */
+/* SHA-256 (FIPS 180-4), for names that must not collide even where somebody wants them to: 0.2 GB/s, so not for bulk.  Files are
+ * hashed by libcrypto, in hub/ only: a build without it still serves. */
 #ifndef FM_BASE_SHA256_H
 #define FM_BASE_SHA256_H
 
