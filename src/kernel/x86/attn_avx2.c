@@ -107,12 +107,16 @@ static void spread(float *x, int n)
 /* Sixteen bytes are four rows of four values, which are turned within. */
 static void turn(int8_t *dst, const int8_t *src, int n)
 {
-    const __m128i within = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    for (int i = 0; i < n; i += 4)
-        for (int s = 0; s < ROWS; s += 4)
-            _mm_storeu_si128(
-                (__m128i *)(dst + (s / 4 * n + i) * 4),
-                _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(src + (i / 4 * ROWS + s) * 4)), within));
+    const __m256i within =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    for (int i = 0; i < n; i += 4, dst += 16) {
+        int8_t *to = dst;
+        for (int s = 0; s < ROWS; s += 8, src += 32, to += 8 * n) {
+            const __m256i v = _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *)(const void *)src), within);
+            _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(v));
+            _mm_storeu_si128((__m128i *)(to + 4 * n), _mm256_extracti128_si256(v, 1));
+        }
+    }
 }
 
 /* ---- products ---- */
