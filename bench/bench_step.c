@@ -125,12 +125,15 @@ static double bytes_of_groups(const struct fm_mat *w, const int32_t *start, int 
     return bytes;
 }
 
-static void t_matmul_grouped(struct fm_ctx *c, float *y, const float *x, const struct fm_mat *w, const int32_t *at,
-                             int E)
+static void t_matmul_grouped(struct fm_ctx *c, int n, float *const *y, const float *x, const struct fm_mat *const *w,
+                             const int32_t *at, int E)
 {
     const double start = fm_seconds();
-    fm_ops_cpu.matmul_grouped(c, y, x, w, at, E);
-    note_mat("matmul_grouped", w, E, fm_seconds() - start, bytes_of_groups(w, at, E));
+    double bytes = 0;
+    fm_ops_cpu.matmul_grouped(c, n, y, x, w, at, E);
+    const double seconds = fm_seconds() - start;
+    for (int i = 0; i < n; i++) bytes += bytes_of_groups(w[i], at, E);
+    note_mat("matmul_grouped", w[0], n * E, seconds, bytes);
 }
 
 static const struct fm_ops timed = {.name = "timed", FM_OP_ROWS(t_)};

@@ -254,7 +254,7 @@ static void test_scaled(void)
 }
 
 struct grouped {
-    struct fm_mat *w, *dw; /* dw: views of out[0], [E,N,K] */
+    struct fm_mat *w, *w2, *dw; /* dw: views of out[0], [E,N,K] */
     const float *x, *dy;
     const int32_t *start;
     int E, N, K;
@@ -264,7 +264,7 @@ struct grouped {
 static void run_grouped(struct fm_ctx *c, float *const *out, const void *arg)
 {
     const struct grouped *a = arg;
-    c->op->matmul_grouped(c, out[0], a->x, a->w, a->start, a->E);
+    c->op->matmul_grouped(c, 2, out, a->x, (const struct fm_mat *const[]){a->w, a->w2}, a->start, a->E);
 }
 
 static void run_grouped_dx(struct fm_ctx *c, float *const *out, const void *arg)
@@ -285,20 +285,25 @@ static void run_grouped_dw(struct fm_ctx *c, float *const *out, const void *arg)
 static void check_grouped(enum fm_fmt f, const int32_t *start, int E, int N, int k_min, bool exact)
 {
     const int K = whole(f, k_min);
-    struct fm_mat w[16];
+    struct fm_mat w[2][16];
     int n = start[E];
-    for (int e = 0; e < E; e++) w[e] = mat(f, N, K);
-    struct grouped a = {w, NULL, rnd((size_t)n * K), rnd((size_t)n * N), start, E, N, K, false};
-    struct call k = {run_grouped, &a, {(size_t)n * N}, {NULL}};
+    for (int e = 0; e < E; e++) {
+        w[0][e] = mat(f, N, K);
+        w[1][e] = mat(f % 2 ? f : FM_F32, N, K);
+    }
+    struct grouped a = {w[0], w[1], NULL, rnd((size_t)n * K), rnd((size_t)n * N), start, E, N, K, false};
+    struct call k = {run_grouped, &a, {(size_t)n * N, (size_t)n * N}, {NULL}};
     float *got[OUTS], *want[OUTS], *y = filled((size_t)n * N, NAN);
     set_exact(exact);
     run_all("matmul_grouped", &k, got, want);
-    close_to("matmul_grouped", got[0], want[0], filled(k.n[0], 1.3f * (float)K), k.n[0],
-             exact ? (K + 2) * EPS : rounding_of(f, K));
-    for (int e = 0; e < E; e++)
-        g.cpu[0].op->matmul(&g.cpu[0], y + (size_t)start[e] * N, (size_t)N, a.x + (size_t)start[e] * K, (size_t)K,
-                            &w[e], start[e + 1] - start[e]);
-    same_bits("matmul_grouped equals matmul", got[0], y, k.n[0]);
+    for (int i = 0; i < 2; i++) {
+        close_to("matmul_grouped", got[i], want[i], filled(k.n[i], 1.3f * (float)K), k.n[i],
+                 exact ? (K + 2) * EPS : rounding_of(w[i]->fmt, K));
+        for (int e = 0; e < E; e++)
+            g.cpu[0].op->matmul(&g.cpu[0], y + (size_t)start[e] * N, (size_t)N, a.x + (size_t)start[e] * K, (size_t)K,
+                                &w[i][e], start[e + 1] - start[e]);
+        same_bits("matmul_grouped equals matmul", got[i], y, k.n[i]);
+    }
     struct call dx = {run_grouped_dx, &a, {(size_t)n * K}, {rnd((size_t)n * K)}};
     for (int i = 0; i < 2; i++, a.accumulate = true) {
         run_all("matmul_grouped_dx", &dx, got, want);

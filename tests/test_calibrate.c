@@ -46,7 +46,7 @@ static void run_small(struct small *s, int threads)
     c.op->matmul_n(
         &c, 2, (float *[]) { s->y, s->y + T *ROWS }, s->x, K, (const struct fm_mat *[]){&s->w[0], &s->w[1]}, T - 1);
     c.op->matmul_heads(&c, s->y, ROWS * H, ROWS, s->x, K, K / H, &s->w[2], ROWS, 0, ROWS, H, T);
-    c.op->matmul_grouped(&c, s->y, s->x, &s->w[3], start, E);
+    c.op->matmul_grouped(&c, 1, &(float *){s->y}, s->x, (const struct fm_mat *const[]){&s->w[3]}, start, E);
     c.status = FM_ERR_FAILED; /* a step that failed is no longer observed */
     c.op->matmul(&c, s->y, ROWS, s->x, K, &s->w[0], T);
     fm_pool_free(pool);
@@ -146,12 +146,15 @@ static void note_matmul_n(struct fm_ctx *c, int n, float *const *y, const float 
     fm_ops_ref.matmul_n(c, n, y, x, ldx, w, rows);
 }
 
-static void note_grouped(struct fm_ctx *c, float *y, const float *x, const struct fm_mat *w, const int32_t *start,
-                         int n)
+static void note_grouped(struct fm_ctx *c, int n, float *const *y, const float *x, const struct fm_mat *const *w,
+                         const int32_t *start, int groups)
 {
-    for (int e = 0; e < n; e++)
-        note(&w[e], x + (size_t)start[e] * (size_t)w[e].cols, (size_t)w[e].cols, start[e + 1] - start[e]);
-    fm_ops_ref.matmul_grouped(c, y, x, w, start, n);
+    for (int i = 0; i < n; i++)
+        for (int e = 0; e < groups; e++) {
+            const struct fm_mat *of = &w[i][e];
+            note(of, x + (size_t)start[e] * (size_t)of->cols, (size_t)of->cols, start[e + 1] - start[e]);
+        }
+    fm_ops_ref.matmul_grouped(c, n, y, x, w, start, groups);
 }
 
 /* Runs the chunks by op/ref; latent attention expands its latents, since the model is loaded as for training. */

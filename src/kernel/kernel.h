@@ -44,6 +44,9 @@ struct fm_q14x {
     int16_t q[32];
 };
 
+static inline int fm_min_int(int a, int b) { return a < b ? a : b; }
+static inline int fm_max_int(int a, int b) { return a > b ? a : b; }
+
 /* Scales beside weights: element [j,k] counts at[j·ld + k/cols] times, one more rounding; cols a multiple of 32, or
  * k or more. */
 struct fm_scaling {

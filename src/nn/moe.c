@@ -31,10 +31,10 @@ void fm_moe_forward(struct fm_ctx *c, const struct fm_moe_shape *s, const struct
     c->op->router(c, p->idx, p->weight, p->scores, p->scores, fm_vec(&w->bias), &s->router, T);
     c->op->moe_sort(c, p->order, p->slot, p->start, p->idx, T, K, E);
     c->op->moe_gather(c, p->xs, x, p->order, K, n, D); /* xs[TK,D]         */
-    c->op->matmul_grouped(c, p->g, p->xs, w->gate, p->start, E);
-    c->op->matmul_grouped(c, p->u, p->xs, w->up, p->start, E);
+    c->op->matmul_grouped(c, 2, (fm_real *const[]){p->g, p->u}, p->xs, (const struct fm_mat *const[]){w->gate, w->up},
+                          p->start, E);
     c->op->swiglu(c, p->a, p->g, p->u, (size_t)n * (size_t)s->F);
-    c->op->matmul_grouped(c, p->ys, p->a, w->down, p->start, E); /* ys[TK,D]         */
+    c->op->matmul_grouped(c, 1, &p->ys, p->a, (const struct fm_mat *const[]){w->down}, p->start, E); /* ys[TK,D] */
     if (s->Fs) fm_mlp_forward(c, &w->shared, T, y, x, saved ? &saved->shared : NULL);
     c->op->moe_combine(c, y, p->ys, p->weight, p->slot, T, K, D, s->Fs > 0); /* y += Σ w·ys      */
     if (!saved) fm_arena_reset(c->arena, mark);

@@ -153,9 +153,10 @@ struct fm_ops {
     /* per head h: y[t·y_t + h·y_h + j] = Σ_k x[t·x_t + h·x_h + k]·W[h·head_rows + row0 + j, k], j < n */
     void (*matmul_heads)(struct fm_ctx *c, fm_real *y, size_t y_t, size_t y_h, const fm_real *x, size_t x_t, size_t x_h,
                          const struct fm_mat *w, int head_rows, int row0, int n, int H, int T);
-    /* rows start[e] … start[e+1]−1 of x[start[E],K] by matrix w[e]; y[start[E],N] packed */
-    void (*matmul_grouped)(struct fm_ctx *c, fm_real *y, const fm_real *x, const struct fm_mat *w, const int32_t *start,
-                           int E);
+    /* rows start[e] … start[e+1]−1 of x[start[E],K] (quantised once) by matrices w[i][e], i < n, all of one shape;
+     * y[i][start[E],N] packed */
+    void (*matmul_grouped)(struct fm_ctx *c, int n, fm_real *const *y, const fm_real *x, const struct fm_mat *const *w,
+                           const int32_t *start, int E);
     void (*add)(struct fm_ctx *c, fm_real *y, const fm_real *a, const fm_real *b, size_t n); /* y may be a or b */
     void (*add_bias)(struct fm_ctx *c, fm_real *y, const fm_real *bias, int T, int N);       /* y[T,N] += bias  */
     /* copies cols of each row; src row r is r/repeat (broadcast over heads) */

@@ -17,8 +17,8 @@ static void dry_matmul_heads(struct fm_ctx *c, fm_real *y, size_t y_t, size_t y_
                              size_t x_h, const struct fm_mat *w, int head_rows, int row0, int n, int H, int T)
 {
 }
-static void dry_matmul_grouped(struct fm_ctx *c, fm_real *y, const fm_real *x, const struct fm_mat *w,
-                               const int32_t *start, int E)
+static void dry_matmul_grouped(struct fm_ctx *c, int n, fm_real *const *y, const fm_real *x,
+                               const struct fm_mat *const *w, const int32_t *start, int E)
 {
 }
 static void dry_add(struct fm_ctx *c, fm_real *y, const fm_real *a, const fm_real *b, size_t n) {}

@@ -97,12 +97,11 @@ static void add_groups(void *arg, int begin, int end, int thread)
     }
 }
 
-static void observe_matmul_grouped(struct fm_ctx *c, fm_real *y, const fm_real *x, const struct fm_mat *w,
-                                   const int32_t *start, int E)
+static void observe_matmul_grouped(struct fm_ctx *c, int n, fm_real *const *y, const fm_real *x,
+                                   const struct fm_mat *const *w, const int32_t *start, int E)
 {
-    struct groups g = {c, x, w, start};
-    fm_parallel_for(c->pool, E, 1, add_groups, &g);
-    inner(c)->matmul_grouped(c, y, x, w, start, E);
+    for (int i = 0; i < n; i++) fm_parallel_for(c->pool, E, 1, add_groups, &(struct groups){c, x, w[i], start});
+    inner(c)->matmul_grouped(c, n, y, x, w, start, E);
 }
 
 void fm_observer_init(struct fm_observer *o, const struct fm_ops *ops, struct fm_observed *list, int n)

@@ -13,8 +13,8 @@
                      const struct fm_mat *const *w, int T);                                                           \
     void P##matmul_heads(struct fm_ctx *c, fm_real *y, size_t y_t, size_t y_h, const fm_real *x, size_t x_t,          \
                          size_t x_h, const struct fm_mat *w, int head_rows, int row0, int n, int H, int T);           \
-    void P##matmul_grouped(struct fm_ctx *c, fm_real *y, const fm_real *x, const struct fm_mat *w,                    \
-                           const int32_t *start, int E);                                                              \
+    void P##matmul_grouped(struct fm_ctx *c, int n, fm_real *const *y, const fm_real *x,                              \
+                           const struct fm_mat *const *w, const int32_t *start, int E);                               \
     void P##add(struct fm_ctx *c, fm_real *y, const fm_real *a, const fm_real *b, size_t n);                          \
     void P##add_bias(struct fm_ctx *c, fm_real *y, const fm_real *bias, int T, int N);                                \
     void P##copy(struct fm_ctx *c, fm_real *dst, size_t dst_ld, const fm_real *src, size_t src_ld, int repeat,        \

@@ -62,6 +62,4 @@ FM_INLINE void fm_transpose4(float32x4_t t[4], const float32x4_t r[4])
     t[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
 
-static inline int fm_min_int(int a, int b) { return a < b ? a : b; }
-
 #endif

@@ -51,7 +51,4 @@ enum { FM_AVX2_MR = 6, FM_AVX2_NR = 16 };
 void fm_avx2_pack_a(float *dst, int m, int k, const float *a, ptrdiff_t a_rs, ptrdiff_t a_cs);
 void fm_avx2_pack_b(float *dst, int k, int n, const float *b, ptrdiff_t b_rs, ptrdiff_t b_cs);
 
-static inline int fm_min_int(int a, int b) { return a < b ? a : b; }
-static inline int fm_max_int(int a, int b) { return a > b ? a : b; }
-
 #endif

@@ -99,6 +99,4 @@ const void *fm_cpu_unpack(const struct fm_ctx *c, const struct fm_mat *w, int ro
 /* Decoder of a format, or NULL with a sticky failure. */
 fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt);
 
-static inline int fm_min_int(int a, int b) { return a < b ? a : b; }
-
 #endif

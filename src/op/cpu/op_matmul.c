@@ -146,32 +146,56 @@ void fm_cpu_matmul_heads(struct fm_ctx *c, float *y, size_t y_t, size_t y_h, con
     }
 }
 
-/* The parts of the groups that lie in rows [row0, row0 + rows). */
-static int group_products(struct fm_cpu_backend *be, float *y, const float *x, const struct fm_mat *w,
-                          const int32_t *start, int E, int row0, int rows, enum way way)
+struct grouped {
+    int n; /* matrices of a group */
+    float *const *y;
+    const float *x;
+    const struct fm_mat *const *w;
+    const int32_t *start;
+    int E;
+    enum way way;
+};
+
+/* What lies of groups e0 … e1 − 1 in rows [row0, row0 + rows): a group's matrices one after the other. */
+static int group_products(struct fm_cpu_backend *be, const struct grouped *g, int e0, int e1, int row0, int rows)
 {
     int count = 0;
-    for (int e = 0; e < E; e++) {
-        int begin = start[e] > row0 ? start[e] : row0, end = start[e + 1] < row0 + rows ? start[e + 1] : row0 + rows;
-        if (begin >= end) continue;
-        size_t N = (size_t)w[e].rows, K = (size_t)w[e].cols;
-        struct fm_cpu_product *p = &be->products[count++];
-        *p = forward(y + begin * N, N, x + begin * K, K, &w[e], end - begin);
-        set_blocks(be, p, way, (size_t)(begin - row0));
+    for (int e = e0; e < e1; e++) {
+        const int begin = fm_max_int(g->start[e], row0), end = fm_min_int(g->start[e + 1], row0 + rows);
+        for (int i = 0; i < g->n && begin < end; i++) {
+            const struct fm_mat *w = &g->w[i][e];
+            const size_t N = (size_t)w->rows, K = (size_t)w->cols;
+            struct fm_cpu_product *p = &be->products[count++];
+            *p = forward(g->y[i] + begin * N, N, g->x + begin * K, K, w, end - begin);
+            set_blocks(be, p, g->way, (size_t)(begin - row0));
+        }
     }
     return count;
 }
 
-void fm_cpu_matmul_grouped(struct fm_ctx *c, float *y, const float *x, const struct fm_mat *w, const int32_t *start,
-                           int E)
+/* All of one way and shape. */
+static void multiply_grouped(struct fm_ctx *c, const struct grouped *g)
+{
+    const int K = g->w[0]->cols, T = g->start[g->E], step = rows_at_once(g->way, 1, K, T);
+    const int groups = FM_CPU_PRODUCTS / g->n;
+    for (int t = 0; t < T && !c->status; t += step) {
+        const int rows = fm_min_int(T - t, step);
+        if (g->way != EXACT) quantise(c, g->way, g->x + (size_t)t * K, (size_t)K, 0, 1, rows, K);
+        for (int e = 0; e < g->E && !c->status; e += groups) {
+            const int count = group_products(fm_cpu_backend(c), g, e, fm_min_int(e + groups, g->E), t, rows);
+            if (count) fm_cpu_products(c, count);
+        }
+    }
+}
+
+void fm_cpu_matmul_grouped(struct fm_ctx *c, int n, float *const *y, const float *x, const struct fm_mat *const *w,
+                           const int32_t *start, int E)
 {
     if (c->status || start[E] <= 0) return;
-    const enum way way = way_of(c, w); /* all of one format and shape */
-    const int K = w->cols, T = start[E], step = rows_at_once(way, 1, K, T);
-    assert(E <= FM_CPU_PRODUCTS);
-    for (int t = 0; t < T && !c->status; t += step) {
-        int rows = T - t < step ? T - t : step;
-        if (way != EXACT) quantise(c, way, x + (size_t)t * K, (size_t)K, 0, 1, rows, K);
-        fm_cpu_products(c, group_products(fm_cpu_backend(c), y, x, w, start, E, t, rows, way));
+    for (int i = 0, end; i < n; i = end) { /* neighbours of one way */
+        const enum way way = way_of(c, w[i]);
+        for (end = i + 1; end < n && way_of(c, w[end]) == way; end++) {
+        }
+        multiply_grouped(c, &(struct grouped){end - i, y + i, x, w + i, start, E, way});
     }
 }

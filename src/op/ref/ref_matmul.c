@@ -73,13 +73,14 @@ void fm_ref_matmul_heads(struct fm_ctx *c, fm_real *y, size_t y_t, size_t y_h, c
                 y[t * y_t + h * y_h + j] = (fm_real)dot_row(w, h * head_rows + row0 + j, x + t * x_t + h * x_h);
 }
 
-void fm_ref_matmul_grouped(struct fm_ctx *c, fm_real *y, const fm_real *x, const struct fm_mat *w, const int32_t *start,
-                           int E)
+void fm_ref_matmul_grouped(struct fm_ctx *c, int n, fm_real *const *y, const fm_real *x, const struct fm_mat *const *w,
+                           const int32_t *start, int E)
 {
-    for (int e = 0; e < E; e++) {
-        size_t N = (size_t)w[e].rows, K = (size_t)w[e].cols;
-        fm_ref_matmul(c, y + start[e] * N, N, x + start[e] * K, K, &w[e], start[e + 1] - start[e]);
-    }
+    for (int i = 0; i < n; i++)
+        for (int e = 0; e < E; e++) {
+            size_t N = (size_t)w[i][e].rows, K = (size_t)w[i][e].cols;
+            fm_ref_matmul(c, y[i] + start[e] * N, N, x + start[e] * K, K, &w[i][e], start[e + 1] - start[e]);
+        }
 }
 
 void fm_ref_matmul_dx(struct fm_ctx *c, fm_real *dx, size_t lddx, const fm_real *dy, size_t lddy,
