@@ -1,8 +1,9 @@
 """Long use of a real server: what it holds afterwards is what it held before.
-usage: soak.py BIN MODEL FOLDER [REQUESTS [CONNECTIONS [SECONDS]]]     (10000, 1000, 30)
+usage: soak.py BIN MODEL FOLDER [REQUESTS [CONNECTIONS [SECONDS [MINUTES]]]]     (10000, 1000, 30, 0)
 
   requests      whole and streamed, in several dialects, some wrong, some left in the middle, each by another user; a fifth first,
-                so that pools and caches are full; then memory (RssAnon), descriptors and slots must stay as they are
+                so that pools and caches are full; then memory (RssAnon), descriptors and slots must stay as they are;
+                spread over MINUTES, where given
   connections   idle ones, kept alive: their memory, and the server's processor time for the same requests without and with them
   seconds       of storms: 200 connections a second that are cut at every stage of a request
 
@@ -21,7 +22,7 @@ import sys
 import time
 
 BIN, MODEL, FOLDER = sys.argv[1:4]
-REQUESTS, CONNECTIONS, SECONDS = (int(x) for x in (sys.argv[4:] + ["10000", "1000", "30"][len(sys.argv) - 4:]))
+REQUESTS, CONNECTIONS, SECONDS, MINUTES = (int(x) for x in (sys.argv[4:] + ["10000", "1000", "30", "0"][len(sys.argv) - 4:]))
 MIB, TOGETHER = 1 << 20, 16
 failures = 0
 
@@ -119,12 +120,14 @@ async def ask(server, request):
     return raw
 
 
-async def load(server, n, seed, request=some_request):
-    left = iter(range(n))
+async def load(server, n, seed, request=some_request, minutes=0):
+    """n requests, as fast as they go or spread over minutes."""
+    left, start = iter(range(n)), time.perf_counter()
 
     async def client(i):
         r = random.Random(f"{seed} {i}")
-        for _ in left:
+        for k in left:
+            await asyncio.sleep(max(0, start + 60 * minutes * k / n - time.perf_counter()))
             raw = await asyncio.wait_for(ask(server, request(r)), 600)
             check(raw is None or raw.startswith(b"HTTP/1.1 ") and b" 500 " not in raw[:20], f"an answer: {raw and raw[:200]}")
 
@@ -141,7 +144,7 @@ def same(before, after, what, limit=MIB):
 async def requests(server):
     await load(server, max(REQUESTS // 5, 1000), "first")
     before, start = await server.at_rest(), time.perf_counter()
-    await load(server, REQUESTS, "then")
+    await load(server, REQUESTS, "then", minutes=MINUTES)
     took = time.perf_counter() - start
     same(before, await server.at_rest(), f"{REQUESTS} requests in {took:.0f} s")
 
