@@ -302,6 +302,8 @@ void fm_cpu_adamw(struct fm_ctx *c, float *p, float *m, float *v, const float *g
 /* n values (whole blocks) into a format that can be written, as fm_formats' encoders do, by the fastest kernel; weights
  * NULL: all the same.  On the caller's thread; any number at once. */
 void fm_cpu_encode(enum fm_fmt fmt, void *dst, const float *src, const float *weights, size_t n);
+/* y[i] = exp(x[i]), returns their sum; y may be x.  The same bits on every tier (kernel.h's exp_sum). */
+float fm_cpu_exp_sum(float *y, const float *x, size_t n);
 double fm_cpu_sumsq(struct fm_ctx *c, const float *x, size_t n); /* in fixed chunks: any thread count, same bits */
 #endif
 

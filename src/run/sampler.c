@@ -5,6 +5,7 @@
 
 #include "base/expd.h"
 #include "base/status.h"
+#include "op/op.h"
 
 struct fm_sampling fm_sampling_default(void)
 {
@@ -185,30 +186,44 @@ static int filter_min(struct fm_candidate *c, int n, double min_p)
     return m;
 }
 
-/* The first whose running sum passes a random share of the total.  Sums are noted on the way, so that the second walk is a
- * short one, over the same sums. */
+enum { BLOCK = 256, MARKS = 1024 };
+
+/* Weights of n <= BLOCK candidates, likeliest of all: 1; returns their sum. */
+static float weights(float *w, const struct fm_candidate *c, int n, float top, float temp)
+{
+    for (int i = 0; i < n; i++) w[i] = (c[i].logit - top) / temp;
+    return fm_cpu_exp_sum(w, w, (size_t)n);
+}
+
+/* The first whose running sum passes a random share of the total.  Sums of blocks are noted on the way, so that the second walk
+ * is a short one, over the same sums. */
 static int32_t draw(struct fm_sampler *s, const struct fm_candidate *c, int n)
 {
-    enum { MARKS = 512 };
-    const float top = top_logit(c, n);
-    const double temp = (double)s->how.temp;
-    const int stride = (n + MARKS - 1) / MARKS;
+    const float top = top_logit(c, n), temp = s->how.temp;
+    const int stride = ((n + MARKS - 1) / MARKS + BLOCK - 1) / BLOCK * BLOCK;
+    float w[BLOCK];
     double marks[MARKS], total = 0;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i += BLOCK) {
         if (i % stride == 0) marks[i / stride] = total;
-        total += fm_exp_det(((double)c[i].logit - (double)top) / temp);
+        total += (double)weights(w, c + i, n - i < BLOCK ? n - i : BLOCK, top, temp);
     }
     const double want = fm_rng_uniform(&s->rng) * total;
-    int at = (n - 1) / stride;
+    int at = (n - 1) / stride, last = -1;
     while (at && want < marks[at]) at--;
-    double sum = marks[at];
-    for (int i = at * stride; i < n; i++) {
-        sum += fm_exp_det(((double)c[i].logit - (double)top) / temp);
-        if (want < sum) return c[i].id;
+    double before = marks[at];
+    for (int i = at * stride; i < n; i += BLOCK) {
+        const int some = n - i < BLOCK ? n - i : BLOCK;
+        const double behind = before + (double)weights(w, c + i, some, top, temp);
+        double sum = before;
+        for (int j = 0; j < some && want < behind; j++) {
+            if (w[j] > 0) last = i + j;
+            if (want < (sum += (double)w[j])) return c[i + j].id;
+        }
+        if (last >= 0)
+            return c[last].id; /* rounding may leave the sum just below the block's: then the last that is possible */
+        before = behind;
     }
-    for (int i = n - 1; i > 0; i--) /* rounding may leave sum just below total: then the last that is possible */
-        if (fm_exp_det(((double)c[i].logit - (double)top) / temp) > 0) return c[i].id;
-    return c[0].id;
+    return best(c, n);
 }
 
 /* The likeliest of untouched logits, as best() of the possible ones. */

@@ -76,6 +76,8 @@ void fm_cpu_for(struct fm_ctx *c, int n, int grain, fm_pool_fn fn, void *arg)
     if (fm_cpu_cancelled(c)) fm_ctx_fail(c, FM_ERR_CANCELLED, "stopped by the user");
 }
 
+float fm_cpu_exp_sum(float *y, const float *x, size_t n) { return fm_kernels_get(NULL)->exp_sum(y, x, n, 0); }
+
 void fm_cpu_encode(enum fm_fmt fmt, void *dst, const float *src, const float *weights, size_t n)
 {
     const struct fm_format *f = &fm_formats[fmt];
