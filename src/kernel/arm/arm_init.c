@@ -10,6 +10,7 @@ void fm_kernels_init_arm(struct fm_kernels *k, const char *tier)
     fm_neon_fill_act(k);
     fm_neon_fill_norm(k);
     fm_neon_fill_q8(k);
+    fm_neon_fill_q14(k);
     if (!strcmp(tier, "dotprod")) {
         fm_dotprod_fill_packed(k);
         fm_dotprod_fill_q8(k);
