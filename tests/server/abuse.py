@@ -4,7 +4,6 @@ usage: abuse.py PORT [LLHTTP_REQUESTS]     the server's: --idle-seconds 2 --body
 Whatever is sent, the answer is a right status or a closed connection, never a success, a crash, or somebody else's text;
 and the next request of the other client works.  LLHTTP_REQUESTS is a folder of that parser's published cases.
 Prints a line for each thing that is not as it should be; exit code 1 then."""
-import http.client
 import json
 import os
 import re
@@ -14,20 +13,12 @@ import sys
 import threading
 import time
 
-PORT = int(sys.argv[1])
+from client import PORT, ask, check, finish
+
 ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens",
           "/api/chat", "/api/generate", "/api/show", "/tokenize", "/detokenize", "/apply-template"]
 RIGHT = {400, 403, 404, 405, 408, 411, 413, 414, 415, 417, 422, 431, 501, 505}
 LENIENT = {"sample.md: Line folding in header value with LF"}  # the library takes lines that end with LF alone
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print(what)
-
 
 # ---- the other client ----
 
@@ -41,13 +32,9 @@ class Other(threading.Thread):
         self.start()
 
     def answer(self):
-        c = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60, source_address=("127.0.0.2", 0))
         body = {"prompt": "It was the best of times", "max_tokens": 16, "temperature": 0}
-        c.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
-        r = c.getresponse()
-        raw = r.read()
-        c.close()
-        return json.loads(raw)["choices"][0]["text"] if r.status == 200 else raw.decode()
+        status, _, raw = ask("POST", "/v1/completions", body, source="127.0.0.2")
+        return json.loads(raw)["choices"][0]["text"] if status == 200 else raw.decode()
 
     def run(self):
         while not self.stop:
@@ -277,10 +264,7 @@ def hang_ups():
 def idle():
     """No slot is taken by anybody who left."""
     for _ in range(200):
-        c = http.client.HTTPConnection("127.0.0.1", PORT, timeout=20)
-        c.request("GET", "/slots")
-        busy = sum(x["is_processing"] for x in json.loads(c.getresponse().read()))
-        c.close()
+        busy = sum(x["is_processing"] for x in json.loads(ask("GET", "/slots")[2]))
         if not busy:
             return
         time.sleep(0.05)
@@ -298,4 +282,4 @@ hang_ups()
 other.stop = True
 other.join()
 idle()
-sys.exit(1 if failures else 0)
+finish()

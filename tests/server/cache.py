@@ -7,38 +7,21 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 import urllib.request
 
+from checks import check, finish
+from server import Server as Started
+
 BIN, MODEL, FOLDER = sys.argv[1:4]
 DIR = os.path.join(FOLDER, "kv")
-failures = 0
 
 
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print(what)
-
-
-class Server:
+class Server(Started):
     def __init__(self, *options):
-        self.log = open(os.path.join(FOLDER, "log"), "w+b")
-        self.process = subprocess.Popen([BIN, "serve", "-m", MODEL, "--port", "0", "--slots", "16", "--deterministic", *options], stderr=self.log)
-        for _ in range(600):
-            found = re.search(rb"^listening on http://.*:(\d+)/v1$", self.said(), re.M)
-            if found:
-                break
-            time.sleep(0.02)
-        self.port = int(found[1])
-
-    def said(self):
-        with open(self.log.name, "rb") as f:
-            return f.read()
+        super().__init__(BIN, MODEL, FOLDER, "--slots", "16", "--deterministic", *options)
 
     def ask(self, path, body=None, key=None):
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
@@ -65,23 +48,18 @@ class Server:
             time.sleep(0.01)
         check(False, f"{n} blocks were not written")
 
-    def end(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        self.process.wait()
-        self.log.close()
-
 
 def prompt(seed, n):
     r = random.Random(seed)
     return [r.randrange(300, 2000) for _ in range(n)]
 
 
-def in_company(server, prompts):
+def in_company(s, prompts):
     """All at once."""
     got = [None] * len(prompts)
 
     def one(i):
-        got[i] = server.text(prompts[i])
+        got[i] = s.text(prompts[i])
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(len(prompts))]
     for t in threads:
@@ -205,4 +183,4 @@ whose()
 killed()
 spoilt()
 bounded()
-sys.exit(failures > 0)
+finish()

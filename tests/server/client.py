@@ -1,4 +1,4 @@
-"""What the tests of a running server share: requests, streams held against their grammars, counting what is wrong."""
+"""What the tests of a running server share: requests, streams held against their grammars."""
 import http.client
 import json
 import sys
@@ -7,23 +7,14 @@ import sse
 import sse_anthropic
 import sse_openai
 import sse_responses
+from checks import check, finish  # for those who import this, too
 
 PORT = int(sys.argv[1])
-faults = []
 
 
-def check(ok, what):
-    if not ok:
-        faults.append(what)
-        print(what)
-
-
-def finish():
-    sys.exit(1 if faults else 0)
-
-
-def ask(method, path, body=None, headers=None):
-    c = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+def ask(method, path, body=None, headers=None, source=None):
+    """Status, headers, body of the answer.  source: the address that asks."""
+    c = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60, source_address=source and (source, 0))
     data = json.dumps(body) if isinstance(body, (dict, list)) else body
     c.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
     r = c.getresponse()

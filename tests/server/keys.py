@@ -1,33 +1,17 @@
 """Speak with a server whose keys have limits (serve.sh writes the file).  usage: keys.py PORT
 
 Prints a line for each thing that is not as it should be; exit code 1 then."""
-import http.client
 import json
 import socket
-import sys
-import threading
 
-PORT = int(sys.argv[1])
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print(what)
+import client
+from client import PORT, check, finish
 
 
 def ask(key, body=None, path="/v1/completions", headers=None):
-    c = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
-    given = {"Content-Type": "application/json", **(headers or {})}
-    if key:
-        given["Authorization"] = "Bearer " + key
-    c.request("POST" if body else "GET", path, json.dumps(body) if body else None, given)
-    r = c.getresponse()
-    raw = r.read()
-    c.close()
-    return r.status, dict(r.getheaders()), json.loads(raw)
+    given = {"Authorization": "Bearer " + key} if key else {}
+    status, got, raw = client.ask("POST" if body else "GET", path, body, {**given, **(headers or {})})
+    return status, got, json.loads(raw)
 
 
 def body(tokens, **more):
@@ -79,4 +63,4 @@ def names():
 limits()
 concurrent()
 names()
-sys.exit(1 if failures else 0)
+finish()

@@ -11,6 +11,7 @@ import typing
 import anthropic
 import openai
 import pydantic
+from checks import check, finish
 from schema import Api
 
 PORT = int(sys.argv[1])
@@ -19,14 +20,6 @@ oa = openai.OpenAI(base_url=f"http://127.0.0.1:{PORT}/v1", api_key="none", max_r
 an = anthropic.Anthropic(base_url=f"http://127.0.0.1:{PORT}", api_key="none", max_retries=0)
 spec = os.path.join(os.environ.get("FATHOM_SHARED", "../shared"), "data/5-conformance/openai-openapi/openapi.json")
 api = Api(spec) if os.path.exists(spec) else None
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print(what)
 
 
 def fits(raw, name, what):
@@ -272,4 +265,4 @@ else:
     responses(said)
     messages(said)
     forms()
-sys.exit(1 if failures else 0)
+finish()

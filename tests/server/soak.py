@@ -14,37 +14,23 @@ import os
 import random
 import re
 import resource
-import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
+
+from checks import check, finish
+from server import Server as Started
 
 BIN, MODEL, FOLDER = sys.argv[1:4]
 REQUESTS, CONNECTIONS, SECONDS, MINUTES = (int(x) for x in (sys.argv[4:] + ["10000", "1000", "30", "0"][len(sys.argv) - 4:]))
 MIB, TOGETHER = 1 << 20, 16
-failures = 0
 
 
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print(what)
-
-
-class Server:
+class Server(Started):
     def __init__(self):
-        log = open(os.path.join(FOLDER, "log"), "w+b")
-        self.process = subprocess.Popen(
-            [BIN, "serve", "-m", MODEL, "--port", "0", "--slots", "8", "--threads", "2", "--quiet", "--cache-gb", "0.004", "--cache-dir",
-             os.path.join(FOLDER, "kv"), "--cache-bytes", "8000000", "--log-level", "info"], stderr=log)
-        found = None
-        while not found:
-            time.sleep(0.05)
-            found = re.search(rb"listening on http://.*:(\d+)/v1", open(log.name, "rb").read())
-        self.port = int(found[1])
+        super().__init__(BIN, MODEL, FOLDER, "--slots", "8", "--threads", "2", "--quiet", "--cache-gb", "0.004", "--cache-dir",
+                         os.path.join(FOLDER, "kv"), "--cache-bytes", "8000000", "--log-level", "info")
 
     def status(self, name):
         with open(f"/proc/{self.process.pid}/status") as f:
@@ -224,11 +210,10 @@ async def main():
         await connections(server)
         await storms(server)
     finally:
-        server.process.send_signal(signal.SIGTERM)
-        check(server.process.wait() == 0, "it does not end well")
+        check(server.end() == 0, "it does not end well")
 
 
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
 asyncio.run(main())
-sys.exit(failures > 0)
+finish()
