@@ -1,7 +1,7 @@
 /* The aarch64 tiers: one fill function per file, and what they share.  Private to this folder.
  *
  *   neon      every aarch64 processor: floats, four lanes
- *   dotprod   besides, sdot: int8 products of packed rows, four rows by four columns an instruction */
+ *   dotprod   besides, sdot: products of int8, of packed rows and in attention: four rows by four columns an instruction */
 #ifndef FM_KERNEL_ARM_H
 #define FM_KERNEL_ARM_H
 
@@ -29,6 +29,7 @@ void fm_neon_fill_q8(struct fm_kernels *k);
 void fm_neon_fill_q14(struct fm_kernels *k);
 void fm_dotprod_fill_packed(struct fm_kernels *k);
 void fm_dotprod_fill_q8(struct fm_kernels *k);
+void fm_dotprod_fill_attn(struct fm_kernels *k);
 
 /* The eight lanes of a reduction: index mod 8 in two registers. */
 struct fm_lanes {

@@ -14,5 +14,6 @@ void fm_kernels_init_arm(struct fm_kernels *k, const char *tier)
     if (!strcmp(tier, "dotprod")) {
         fm_dotprod_fill_packed(k);
         fm_dotprod_fill_q8(k);
+        fm_dotprod_fill_attn(k);
     }
 }

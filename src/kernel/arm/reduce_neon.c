@@ -76,10 +76,22 @@ static float exp_sum(float *y, const float *x, size_t n, float shift)
     return fm_fold((struct fm_lanes){vld1q_f32(t), vld1q_f32(t + 4)});
 }
 
+static void soften(float *p, float *top, float *sum, int m, int seen)
+{
+    enum { ROWS = 64 };
+    const size_t n = (size_t)seen;
+    for (int i = 0; i < m; i++, p += ROWS) {
+        top[i] = max(p, n);
+        sum[i] = exp_sum(p, p, n, top[i]);
+        memset(p + n, 0, (ROWS - n) * sizeof *p);
+    }
+}
+
 void fm_neon_fill_reduce(struct fm_kernels *k)
 {
     k->dot = dot;
     k->sumsq = sumsq;
     k->max = max;
     k->exp_sum = exp_sum;
+    k->soften = soften;
 }
