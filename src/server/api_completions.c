@@ -164,6 +164,7 @@ static bool read_prompts(struct fm_ask *a, const struct fm_server *s)
 
 static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 {
+    if (!fm_ask_common(a, s)) return false;
     a->max_tokens = 16; /* OpenAI's default */
     return fm_ask_int(a, "max_tokens", 0, 1 << 30, &a->max_tokens) &&
            fm_ask_int(a, "logprobs", 0, FM_TOP_MAX, &a->top) && fm_ask_bool(a, "echo", &a->echo) &&
@@ -173,11 +174,5 @@ static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 
 void fm_api_completions(struct fm_server *s, struct fm_web_request *r)
 {
-    struct fm_ask a = {0};
-    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && read_ask(&a, s)) {
-        fm_reply_start(s, r, &text, &a, "cmpl-");
-        return;
-    }
-    fm_openai_fault(r, &a.fault);
-    fm_ask_release(&a);
+    fm_openai_serve(s, r, &text, "cmpl-", read_ask);
 }

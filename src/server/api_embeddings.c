@@ -122,6 +122,7 @@ static bool read_inputs(struct fm_ask *a, const struct fm_server *s, const char 
 
 static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 {
+    if (!fm_ask_basics(a, s)) return false;
     const struct fm_py *format = fm_py_get(a->body, "encoding_format");
     if (format && format->kind != FM_PY_NULL && !fm_py_is(format, "float") && !fm_py_is(format, "base64"))
         return fm_fault_set(&a->fault, 400, "encoding_format", "encoding_format is neither \"float\" nor \"base64\"");
@@ -130,13 +131,7 @@ static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 
 void fm_api_embeddings(struct fm_server *s, struct fm_web_request *r)
 {
-    struct fm_ask a = {0};
-    if (fm_ask_parse(&a, r) && fm_ask_basics(&a, s) && read_ask(&a, s)) {
-        fm_reply_start(s, r, &embeddings, &a, "embd-");
-        return;
-    }
-    fm_openai_fault(r, &a.fault);
-    fm_ask_release(&a);
+    fm_openai_serve(s, r, &embeddings, "embd-", read_ask);
 }
 
 /* Nothing to embed has no embeddings. */

@@ -134,7 +134,7 @@ static bool read_prompt(struct fm_ask *a, const struct fm_server *s)
 
 static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 {
-    const bool ok = fm_ask_int(a, "n_predict", -2, 1 << 30, &a->max_tokens) &&
+    const bool ok = fm_ask_common(a, s) && fm_ask_int(a, "n_predict", -2, 1 << 30, &a->max_tokens) &&
                     fm_ask_float(a, "repeat_penalty", 0.01, 100, &a->sampling.repeat) && fm_bind_grammar(a) &&
                     read_prompt(a, s) && fm_bind_make(a, s, NULL, 0);
     if (a->max_tokens < 0) a->max_tokens = -1;
@@ -143,11 +143,5 @@ static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 
 void fm_api_infill(struct fm_server *s, struct fm_web_request *r)
 {
-    struct fm_ask a = {0};
-    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && read_ask(&a, s)) {
-        fm_reply_start(s, r, &infill, &a, "infill-");
-        return;
-    }
-    fm_openai_fault(r, &a.fault);
-    fm_ask_release(&a);
+    fm_openai_serve(s, r, &infill, "infill-", read_ask);
 }

@@ -46,6 +46,18 @@ void fm_openai_fault_in_stream(struct fm_reply *p, const struct fm_fault *f)
     fm_buf_str(&p->out, sse ? "}\n\ndata: [DONE]\n\n" : "}");
 }
 
+void fm_openai_serve(struct fm_server *s, struct fm_web_request *r, const struct fm_dialect *d, const char *prefix,
+                     bool (*read)(struct fm_ask *a, const struct fm_server *s))
+{
+    struct fm_ask a = {0};
+    if (fm_ask_parse(&a, r) && read(&a, s)) {
+        fm_reply_start(s, r, d, &a, prefix);
+        return;
+    }
+    fm_openai_fault(r, &a.fault);
+    fm_ask_release(&a);
+}
+
 /* ---- shared members ---- */
 
 void fm_openai_head(struct fm_reply *p, const char *object)
@@ -372,15 +384,11 @@ static bool read_logprobs(struct fm_ask *a)
     return true;
 }
 
-void fm_api_chat(struct fm_server *s, struct fm_web_request *r)
+static bool read_ask(struct fm_ask *a, const struct fm_server *s)
 {
-    struct fm_ask a = {0};
-    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && fm_ask_int(&a, "max_tokens", 1, 1 << 30, &a.max_tokens) &&
-        fm_ask_int(&a, "max_completion_tokens", 1, 1 << 30, &a.max_tokens) && check_unsupported(&a) &&
-        fm_ask_choices(&a, false) && read_logprobs(&a) && read_thinking(&a, s) && encode(&a, s)) {
-        fm_reply_start(s, r, &chat, &a, "chatcmpl-");
-        return;
-    }
-    fm_openai_fault(r, &a.fault);
-    fm_ask_release(&a);
+    return fm_ask_common(a, s) && fm_ask_int(a, "max_tokens", 1, 1 << 30, &a->max_tokens) &&
+           fm_ask_int(a, "max_completion_tokens", 1, 1 << 30, &a->max_tokens) && check_unsupported(a) &&
+           fm_ask_choices(a, false) && read_logprobs(a) && read_thinking(a, s) && encode(a, s);
 }
+
+void fm_api_chat(struct fm_server *s, struct fm_web_request *r) { fm_openai_serve(s, r, &chat, "chatcmpl-", read_ask); }

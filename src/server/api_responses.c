@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "server/cost.h"
-#include "server/reply.h"
+#include "server/openai.h"
 
 enum { NO_ITEM, REASONING, MESSAGE, CALL }; /* fm_reply.state: the open item's kind */
 
@@ -559,14 +559,13 @@ static bool read_effort(struct fm_ask *a, const struct fm_server *s)
     return fm_ask_effort(a, "reasoning.effort", word);
 }
 
+static bool read_ask(struct fm_ask *a, const struct fm_server *s)
+{
+    return fm_ask_common(a, s) && fm_ask_int(a, "max_output_tokens", 1, 1 << 30, &a->max_tokens) &&
+           check_unsupported(a) && read_effort(a, s) && encode(a, s);
+}
+
 void fm_api_responses(struct fm_server *s, struct fm_web_request *r)
 {
-    struct fm_ask a = {0};
-    if (fm_ask_parse(&a, r) && fm_ask_common(&a, s) && fm_ask_int(&a, "max_output_tokens", 1, 1 << 30, &a.max_tokens) &&
-        check_unsupported(&a) && read_effort(&a, s) && encode(&a, s)) {
-        fm_reply_start(s, r, &responses, &a, "resp_");
-        return;
-    }
-    fm_openai_fault(r, &a.fault);
-    fm_ask_release(&a);
+    fm_openai_serve(s, r, &responses, "resp_", read_ask);
 }
