@@ -132,14 +132,19 @@ def versions(o):
 
 # ---- turns and the table -------------------------------------------------------------------------------------------
 
+def short(x):
+    """As many digits as the file keeps: a table of its rows is the same."""
+    return float(f"{x:.4g}")
+
+
 def measure(o, model, threads, work, program, version):
     command, rates = PROGRAMS[program](o, model, threads, work)
     command = [str(c) for c in command]
-    when, load = datetime.datetime.utcnow().strftime("%FT%TZ"), os.getloadavg()[0]
+    when, load = datetime.datetime.utcnow().strftime("%FT%TZ"), short(os.getloadavg()[0])
     out, others = run(command)
     shown = shlex.join("MODEL" if c == model else os.path.basename(c) for c in command)
-    rows = [figures.Figure(when, machine(), load, others, os.path.basename(model).removesuffix(".gguf"), name, threads, program,
-                           version, float(f"{rate:.4g}"), fraction, shown) for name, (rate, fraction) in rates(out).items()]
+    rows = [figures.Figure(when, machine(), load, short(others), os.path.basename(model).removesuffix(".gguf"), name, threads,
+                           program, version, short(rate), short(fraction), shown) for name, (rate, fraction) in rates(out).items()]
     for r in rows:
         print(f"{r.program:14} {r.model:14} {r.work:20} threads {r.threads} {r.rate:9.2f} tokens/s  others {r.others:.0%}",
               file=sys.stderr, flush=True)
