@@ -1,7 +1,8 @@
 /* Packed weights with AVX-512 VNNI: 16 rows of W side by side, a lane each (the layout: scalar/q8_packed_scalar.c).
  *
  *   a run of 32 columns:  a vector of codes is 16 rows × 4 columns, unpacked in registers by shift and mask, multiplied with up to
- *                         eight rows of x, four of whose columns are broadcast: dpbusd, exact
+ *                         eight rows of x, four of whose columns are broadcast (for two groups of W at once, where loads
+ *                         hold the tile back): dpbusd, exact
  *   over runs             acc = fma(dw·dx, that, acc): the sixteen outputs are the lanes
  *
  * dpbusd takes unsigned codes; what they count from comes off as the sums' first value, −offset·Σq.  Two scales of 16 multiply
