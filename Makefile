@@ -29,7 +29,8 @@ endif
 ISA_avx2 := -mavx2 -mfma -mf16c
 ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512vnni
 ISA_dotprod := -march=armv8.2-a+dotprod
-isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))$(if $(filter %_dotprod.c,$1),$(ISA_dotprod))
+ISA_i8mm := $(ISA_dotprod)+i8mm
+isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))$(if $(filter %_dotprod.c,$1),$(ISA_dotprod))$(if $(filter %_i8mm.c,$1),$(ISA_i8mm))
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/quant/*.c src/kernel/*.c src/kernel/scalar/*.c src/file/*.c \
              src/op/*.c src/op/ref/*.c src/op/cpu/*.c src/nn/*.c src/model/*.c src/text/*.c src/run/*.c src/train/*.c src/server/*.c))
@@ -192,7 +193,10 @@ $(BUILD)/arm/check_kernel: tests/check_kernel.c $(ARM_OBJ)
 	@mkdir -p $(@D)
 	$(ARM_CC) $(filter-out $(PKGCF),$(FM_CF)) $(CFLAGS) -fno-tree-vectorize -static $^ -lm -lpthread -o $@
 
+# the tier that each processor gets; then all tiers
+ARM_BEST := cortex-a72:neon neoverse-n1:dotprod max:i8mm
 check-arm: $(BUILD)/arm/check_kernel
+	@for b in $(ARM_BEST); do [ "$$($(ARM_RUN) -cpu $${b%:*} $< --best)" = $${b#*:} ] || { echo "$$b is not what it gets"; exit 1; }; done
 	$(ARM_RUN) $< --quick
 
 lint:

@@ -534,6 +534,7 @@ static void test_packed(void)
             check_packed(f, m, 1 + m % 3, whole(f, 32 * (2 * (m % 4) + 1)), (size_t)(m % 3), (enum place)(m % PLACES));
         check_packed(f, 70, 5, whole(f, 608), 0, AT_END);
         check_packed(f, 35, 3, whole(f, 1056), 3, AFTER_START);
+        check_packed(f, 133, 1, whole(f, 32), 0, AT_END);
     }
     for (int f = 0; f < FM_FMT_COUNT; f++)
         check(!tier->pack[f] == !(tier->gemm_q8[f] || tier->gemm_q14[f]) && !tier->unpack_row[f] == !tier->gemm_q8[f] &&
@@ -905,6 +906,7 @@ int main(int argc, char **argv)
     open_rooms();
     scalar = fm_kernels_tier("scalar");
     if (argc > 1 && !strcmp(argv[1], "--bench")) return bench();
+    if (argc > 1 && !strcmp(argv[1], "--best")) return puts(fm_kernels_get(NULL)->tier) < 0;
     test_math();
     test_table();
     for (int i = 0; i < fm_n_kernel_tiers; i++) {

@@ -48,9 +48,11 @@ bool fm_cpu_has_avx512_vnni(void) { return false; }
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 
-enum { HWCAP_DOT_PRODUCTS = 1 << 20 };
+enum { HWCAP_DOT_PRODUCTS = 1 << 20, HWCAP2_INT8_MATRICES = 1 << 13 };
 
 bool fm_cpu_has_dotprod(void) { return getauxval(AT_HWCAP) & HWCAP_DOT_PRODUCTS; }
+bool fm_cpu_has_i8mm(void) { return fm_cpu_has_dotprod() && getauxval(AT_HWCAP2) & HWCAP2_INT8_MATRICES; }
 #else
 bool fm_cpu_has_dotprod(void) { return false; }
+bool fm_cpu_has_i8mm(void) { return false; }
 #endif

@@ -11,5 +11,7 @@ bool fm_cpu_has_avx512_vnni(void);
 
 /* The dot products of int8 of ARMv8.2 (sdot).  false on other architectures. */
 bool fm_cpu_has_dotprod(void);
+/* Besides, the products of matrices of int8 of ARMv8.6 (smmla). */
+bool fm_cpu_has_i8mm(void);
 
 #endif

@@ -24,6 +24,7 @@ static struct tier {
 #elif defined(__aarch64__)
     {.name = "neon", .runs_here = always, .fill = fm_kernels_init_arm},
     {.name = "dotprod", .runs_here = fm_cpu_has_dotprod, .fill = fm_kernels_init_arm},
+    {.name = "i8mm", .runs_here = fm_cpu_has_i8mm, .fill = fm_kernels_init_arm},
 #endif
 };
 
@@ -37,6 +38,7 @@ const char *const fm_kernel_tiers[] = {
 #elif defined(__aarch64__)
     "neon",
     "dotprod",
+    "i8mm",
 #endif
 };
 const int fm_n_kernel_tiers = N_TIERS;

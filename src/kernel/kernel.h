@@ -1,7 +1,7 @@
 /* The instruction-set border: one table of fast arithmetic on raw rows, filled once, then read-only.
  *
  * A kernel is a pure function of its arguments on one thread: no allocation, no threads, no errors, no globals.
- * The scalar tier fills every slot; a CPU's tier overwrites rows.  FATHOM_CPU=scalar|avx2|avx512|neon|dotprod forces a tier.
+ * The scalar tier fills every slot; a CPU's tier overwrites rows.  FATHOM_CPU=scalar|avx2|avx512|neon|dotprod|i8mm forces a tier.
  *
  * Order of accumulation (per tier; bits never depend on M, on blocking, or on where a row lies):
  *   gemm_f32, gemv       each output is ONE chain over k = 0,1,2…: acc = fma(a[k], b[k], acc), starting from +0
@@ -61,7 +61,7 @@ struct fm_adamw {
 };
 
 struct fm_kernels {
-    const char *tier; /* "scalar", "avx2", "avx512", "neon", "dotprod" */
+    const char *tier; /* "scalar", "avx2", "avx512", "neon", "dotprod", "i8mm" */
 
     /* ---- matrices ---- */
     /* C[M,N] (= or +=) A[M,K]·B[K,N]; element A[i,k] at a[i*a_rs + k*a_cs], B[k,j] at b[k*b_rs + j*b_cs], C[i,j] at

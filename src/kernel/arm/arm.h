@@ -1,7 +1,8 @@
 /* The aarch64 tiers: one fill function per file, and what they share.  Private to this folder.
  *
  *   neon      every aarch64 processor: floats, four lanes
- *   dotprod   besides, sdot: products of int8, of packed rows and in attention: four rows by four columns an instruction */
+ *   dotprod   besides, sdot: products of int8, of packed rows and in attention: four rows by four columns an instruction
+ *   i8mm      besides, smmla: products of packed rows by two rows of x and more: two rows by two by eight columns */
 #ifndef FM_KERNEL_ARM_H
 #define FM_KERNEL_ARM_H
 
@@ -30,6 +31,7 @@ void fm_neon_fill_q14(struct fm_kernels *k);
 void fm_dotprod_fill_packed(struct fm_kernels *k);
 void fm_dotprod_fill_q8(struct fm_kernels *k);
 void fm_dotprod_fill_attn(struct fm_kernels *k);
+void fm_i8mm_fill_packed(struct fm_kernels *k);
 
 /* The eight lanes of a reduction: index mod 8 in two registers. */
 struct fm_lanes {

@@ -11,9 +11,9 @@ void fm_kernels_init_arm(struct fm_kernels *k, const char *tier)
     fm_neon_fill_norm(k);
     fm_neon_fill_q8(k);
     fm_neon_fill_q14(k);
-    if (!strcmp(tier, "dotprod")) {
-        fm_dotprod_fill_packed(k);
-        fm_dotprod_fill_q8(k);
-        fm_dotprod_fill_attn(k);
-    }
+    if (!strcmp(tier, "neon")) return;
+    fm_dotprod_fill_packed(k);
+    fm_dotprod_fill_q8(k);
+    fm_dotprod_fill_attn(k);
+    if (!strcmp(tier, "i8mm")) fm_i8mm_fill_packed(k);
 }
