@@ -3,6 +3,7 @@
 #define FM_KERNEL_LANES_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -25,13 +26,27 @@
 #define FM_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* Asks for the lines of n bytes that lie FM_AHEAD behind p: weights that pass while several rows of x are multiplied come from
- * memory too slowly otherwise.  (One row alone reads as fast as memory gives without.) */
-enum { FM_AHEAD = 4096 };
-FM_INLINE void fm_prefetch(const void *p, int n)
+/* Weights that pass while several rows of x are multiplied come from memory too slowly unless they are asked for early, and
+ * evenly: while the tiles over one group of rows of W read it again and again, each asks for its share of the next one.  Into the
+ * second cache: the first is full of x. */
+struct fm_ahead {
+    uintptr_t at; /* the next line                        */
+    int lines;    /* to ask for with each run of 32 columns */
+};
+enum { FM_LINE = 64, FM_AHEAD = 4096 };
+
+/* For `tiles` tiles of `runs` runs over the n bytes at p.  A tile alone asks for its own, FM_AHEAD before it reads them.  (One row
+ * of x reads as fast as memory gives without.) */
+FM_INLINE struct fm_ahead fm_ahead_of(const void *p, size_t n, int tiles, int runs, bool one_row)
 {
-    FM_UNROLL
-    for (int i = 0; i < n; i += 64) _mm_prefetch((const char *)((uintptr_t)p + FM_AHEAD + (uintptr_t)i), _MM_HINT_T0);
+    const size_t all = (size_t)tiles * (size_t)runs;
+    return (struct fm_ahead){(uintptr_t)p + (tiles > 1 ? n : FM_AHEAD),
+                             one_row ? 0 : (int)((n / FM_LINE + all - 1) / all)};
+}
+
+FM_INLINE void fm_ask(struct fm_ahead *a)
+{
+    for (int i = 0; i < a->lines; i++, a->at += FM_LINE) _mm_prefetch((const char *)a->at, _MM_HINT_T1);
 }
 
 /* All ones in lanes 0 … n−1, n <= 8: a window into eight ones followed by eight zeros. */

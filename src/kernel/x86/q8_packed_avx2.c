@@ -219,27 +219,29 @@ FM_INLINE __m256 chain(__m256 acc, __m256i sum, const struct format *f, const st
     return acc;
 }
 
-/* ni rows of x (nb blocks each) by one group of rows of W.  ni, f are constants where inlined. */
+/* ni rows of x (nb blocks each) by one group of rows of W; the lines of y are asked for before they are written.  ni, f are
+ * constants where inlined. */
 FM_INLINE void tile(const struct format *f, int ni, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,
-                    const unsigned char *p)
+                    const unsigned char *p, struct fm_ahead *next)
 {
     const int run = 4 * (f->low + f->high) * ROWS
     , step = f->steps ? f->steps : 1;
+    struct fm_ahead ahead = *next;
     __m256 acc[TILE_M];
     const struct fm_q8x *x[TILE_M] = {0};
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
+        _mm_prefetch((const char *)(y + i * ldy), _MM_HINT_T0);
         acc[i] = _mm256_setzero_ps();
         x[i] = xq + (ptrdiff_t)i * nb;
     }
     for (int b0 = 0; b0 < nb; b0 += f->runs) {
         struct heads h;
-        if (ni > 1) fm_prefetch(p, f->head * ROWS);
         f->open(f, &h, p);
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
             __m256i sum[TILE_M] = {0};
-            if (ni > 1) fm_prefetch(p, run);
+            fm_ask(&ahead);
             FM_UNROLL
             for (int g = 0; g < 8; g += step) multiply(sum, f, &h, b, x, ni, p, g, step);
             FM_UNROLL
@@ -251,11 +253,13 @@ FM_INLINE void tile(const struct format *f, int ni, float *y, ptrdiff_t ldy, con
     }
     FM_UNROLL
     for (int i = 0; i < ni; i++) _mm256_storeu_ps(y + i * ldy, acc[i]);
+    *next = ahead;
 }
 
 /* ---- the loops around ---- */
 
-typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p);
+typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p,
+                        struct fm_ahead *next);
 
 /* Some rows of x at a time, which stay in the L2 cache while W passes. */
 static void gemm(const tile_fn tiles[TILE_M + 1], float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int m,
@@ -263,11 +267,14 @@ static void gemm(const tile_fn tiles[TILE_M + 1], float *y, ptrdiff_t ldy, const
 {
     for (int m0 = 0; m0 < m; m0 += BLOCK_M) {
         const int m1 = fm_min_int(m0 + BLOCK_M, m);
-        for (int j = 0; j < n; j += ROWS)
+        for (int j = 0; j < n; j += ROWS) {
+            const unsigned char *p = w + (size_t)j * row_bytes;
+            struct fm_ahead next = fm_ahead_of(p, ROWS * row_bytes, (m1 - m0 - 1) / TILE_M + 1, nb, m == 1);
             for (int i = m0, rows; i < m1; i += rows) {
                 rows = fm_min_int(TILE_M, m1 - i);
-                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, w + (size_t)j * row_bytes);
+                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, p, &next);
             }
+        }
     }
 }
 
@@ -286,9 +293,10 @@ static const struct format format_IQ4_XS = {8, 8, 4, 0, 0, 0, true, false, false
 static const struct format format_MXFP4 = {1, 1, 4, 0, 4, 16, true, false, false, false, open_mxfp4};
 
 #define TILE(fmt, ni)                                                                                               \
-    static void tile_##fmt##_##ni(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p) \
+    static void tile_##fmt##_##ni(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p, \
+                                  struct fm_ahead *next)                                                            \
     {                                                                                                               \
-        tile(&format_##fmt, ni, y, ldy, xq, nb, p);                                                                 \
+        tile(&format_##fmt, ni, y, ldy, xq, nb, p, next);                                                           \
     }
 #define PACKED(fmt)                                                                                                  \
     TILE(fmt, 1)                                                                                                     \

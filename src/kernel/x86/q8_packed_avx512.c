@@ -246,30 +246,29 @@ FM_INLINE __m512 add_run(__m512 acc, const struct format *f, const struct heads 
     return acc;
 }
 
-/* ni rows of x (nb blocks each) by ng groups of rows of W, one at p, one `apart` bytes behind.  ni, ng, f are constants
- * where inlined. */
+/* ni rows of x (nb blocks each) by ng groups of rows of W, one at p, one `apart` bytes behind; the lines of y are asked for
+ * before they are written.  ni, ng, f are constants where inlined. */
 FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,
-                    const unsigned char *p, ptrdiff_t apart)
+                    const unsigned char *p, ptrdiff_t apart, struct fm_ahead *next)
 {
     const int run = 4 * (f->low + f->high) * ROWS;
+    struct fm_ahead ahead = *next;
     __m512 acc[GROUPS][TILE_M], sum[GROUPS][TILE_M];
     const struct fm_q8x *x[TILE_M] = {0};
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
+        FM_UNROLL
+        for (int j = 0; j < ng; j++) _mm_prefetch((const char *)(y + i * ldy + j * ROWS), _MM_HINT_T0);
         acc[0][i] = acc[1][i] = _mm512_setzero_ps();
         x[i] = xq + (ptrdiff_t)i * nb;
     }
     for (int b0 = 0; b0 < nb; b0 += f->runs) {
         struct heads h[GROUPS];
         FM_UNROLL
-        for (int j = 0; j < ng; j++) {
-            if (ni > 1) fm_prefetch(p + j * apart, f->head * ROWS);
-            f->open(&h[j], p + j * apart);
-        }
+        for (int j = 0; j < ng; j++) f->open(&h[j], p + j * apart);
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
-            FM_UNROLL
-            for (int j = 0; j < ng && ni > 1; j++) fm_prefetch(p + j * apart, run);
+            fm_ask(&ahead);
             run_sums(sum, f, h, b, x, ni, ng, p, apart);
             FM_UNROLL
             for (int i = 0; i < ni; i++) {
@@ -284,12 +283,13 @@ FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t 
         FM_UNROLL
         for (int j = 0; j < ng; j++) _mm512_storeu_ps(y + i * ldy + j * ROWS, acc[j][i]);
     }
+    *next = ahead;
 }
 
 /* ---- the loops around ---- */
 
 typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p,
-                        ptrdiff_t apart);
+                        ptrdiff_t apart, struct fm_ahead *next);
 
 /* The rows of x in the next tile: the most, or one to four. */
 static int tile_rows(int left, int most) { return left > 4 && left <= 8 && left != most ? 4 : fm_min_int(left, most); }
@@ -304,10 +304,13 @@ static void gemm(const tile_fn one[TILE_M + 1], const tile_fn two[TILE_M + 1], f
             ng = two && m > 1 && n - j >= 2 * ROWS
             ? 2 : 1;
             const tile_fn *const tiles = ng == 2 ? two : one;
+            const int most = ng == 2 ? 6 : 8;
+            const unsigned char *p = w + (size_t)j * row_bytes;
+            struct fm_ahead next =
+                fm_ahead_of(p, (size_t)(ng * ROWS) * row_bytes, (m1 - m0 - 1) / most + 1, nb, m == 1);
             for (int i = m0, rows; i < m1; i += rows) {
-                rows = tile_rows(m1 - i, ng == 2 ? 6 : 8);
-                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, w + (size_t)j * row_bytes,
-                            (ptrdiff_t)row_bytes * ROWS);
+                rows = tile_rows(m1 - i, most);
+                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, p, (ptrdiff_t)row_bytes * ROWS, &next);
             }
         }
     }
@@ -327,11 +330,11 @@ static const struct format format_IQ4_NL = {1, 2, 4, 0, 128, uneven, false, fals
 static const struct format format_IQ4_XS = {8, 8, 4, 0, 128, uneven, false, false, false, open_iq4_xs};
 static const struct format format_MXFP4 = {1, 1, 4, 0, 16, twice_e2m1, false, false, false, open_mxfp4};
 
-#define TILE(fmt, ni, ng)                                                                          \
-    static void tile_##fmt##_##ni##_##ng(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, \
-                                         const unsigned char *p, ptrdiff_t apart)                  \
-    {                                                                                              \
-        tile(&format_##fmt, ni, ng, y, ldy, xq, nb, p, apart);                                     \
+#define TILE(fmt, ni, ng)                                                                                \
+    static void tile_##fmt##_##ni##_##ng(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,       \
+                                         const unsigned char *p, ptrdiff_t apart, struct fm_ahead *next) \
+    {                                                                                                    \
+        tile(&format_##fmt, ni, ng, y, ldy, xq, nb, p, apart, next);                                     \
     }
 #define PACKED(fmt, two)                                                                                             \
     TILE(fmt, 1, 1)                                                                                                  \
