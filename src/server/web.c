@@ -349,7 +349,11 @@ static ssize_t fetch(void *cls, uint64_t pos, char *dst, size_t max)
     size_t n = r->out.len - r->out_at;
     ssize_t result;
     if (r->gone) {
-        result = MHD_CONTENT_READER_END_WITH_ERROR;
+        /* With END_WITH_ERROR the library (0.9.75) forgets the connection until its idle time is over.  What cannot be sent
+         * makes it close at once; an answer is not ended as if it were whole. */
+        (void)shutdown(r->connection->fd, SHUT_RDWR);
+        *dst = 0;
+        result = 1;
     } else if (n) {
         n = n < max ? n : max;
         memcpy(dst, r->out.data + r->out_at, n);
