@@ -28,6 +28,8 @@ void fm_neon_fill_act(struct fm_kernels *k);
 void fm_neon_fill_norm(struct fm_kernels *k);
 void fm_neon_fill_q8(struct fm_kernels *k);
 void fm_neon_fill_q14(struct fm_kernels *k);
+void fm_neon_fill_attn(struct fm_kernels *k);
+void fm_neon_fill_rope(struct fm_kernels *k);
 void fm_dotprod_fill_packed(struct fm_kernels *k);
 void fm_dotprod_fill_q8(struct fm_kernels *k);
 void fm_dotprod_fill_attn(struct fm_kernels *k);

@@ -11,6 +11,8 @@ void fm_kernels_init_arm(struct fm_kernels *k, const char *tier)
     fm_neon_fill_norm(k);
     fm_neon_fill_q8(k);
     fm_neon_fill_q14(k);
+    fm_neon_fill_attn(k);
+    fm_neon_fill_rope(k);
     if (!strcmp(tier, "neon")) return;
     fm_dotprod_fill_packed(k);
     fm_dotprod_fill_q8(k);
