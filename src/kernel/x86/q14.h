@@ -6,17 +6,17 @@
  *       …                                                →     cell 1   w2 w3 of rows 0 1 2 …     × the same pair of x in all lanes
  *
  * Up to TILE_M rows of x by two groups of LANES rows; along k in pieces, whose W (of rows as in the file: just packed) stays in
- * the L1 cache while all rows of x pass.  Between pieces the chains wait in y. */
+ * the second cache while all rows of x pass, and whose x while all rows of W do.  Between pieces the chains wait in y. */
 enum {
     BLOCK = 32,
     CELLS = BLOCK / 2,
     PIECE = 64,    /* blocks at a time */
-    BLOCK_M = 192, /* rows of x that pass by a W, which comes from the memory */
+    BLOCK_M = 258, /* rows of x that pass by a W, which comes from the memory: whole tiles */
     LEAST = 13,
     SPECIAL = 255,
 };
 
-_Static_assert(PIECE * 2 * LANES * BLOCK * 2 <= FM_GEMM_WORK * 4, "two groups packed");
+_Static_assert(PIECE * 2 * LANES * (BLOCK * 2 + 4) <= FM_GEMM_WORK * 4, "two groups packed and opened");
 
 /* ---- packing ---- */
 
@@ -114,12 +114,7 @@ FM_INLINE bool plain_w(fm_ints e)
     return !i_any(i_shr32(i_or(i_sub32(e, i_set(W_LEAST)), i_sub32(i_set(W_MOST), e)), 31));
 }
 
-static bool plain_x(const struct fm_q14x *x, ptrdiff_t n)
-{
-    bool plain = true;
-    for (ptrdiff_t b = 0; b < n; b++) plain &= x[b].d >= 0x1p-63f && x[b].d <= 0x1p63f;
-    return plain;
-}
+FM_INLINE bool plain_x(float d) { return d >= 0x1p-63f && d <= 0x1p63f; }
 
 FM_INLINE fm_ints pair(const int16_t *p)
 {
@@ -129,42 +124,18 @@ FM_INLINE fm_ints pair(const int16_t *p)
 }
 
 /* What a tile is told: y and x at its first row, x_nb blocks of x in a row, nb blocks at each w; lanes of the last group; whether
- * the chains go on from y; whether x is plain. */
+ * the chains go on from y; where the groups are opened, their blocks' shifts. */
 struct part {
     float *y;
     ptrdiff_t ldy;
     const struct fm_q14x *x;
     int x_nb, nb, lanes;
-    const unsigned char *w[2];
-    bool more, plain;
+    const unsigned char *w[2], *shift[2];
+    bool more;
 };
 
-/* The sums of block b go into the chains. */
-FM_INLINE void add_block(int ni, int groups, bool plain, const struct part *p, int b, fm_floats acc[TILE_M][2],
-                         fm_ints sum[TILE_M][2], const fm_ints e[2])
+FM_INLINE void load_chains(int ni, int groups, const struct part *p, fm_floats acc[TILE_M][2])
 {
-    fm_ints shift[2];
-    fm_floats d[2];
-    FM_UNROLL
-    for (int g = 0; g < groups; g++) {
-        shift[g] = i_shl32(i_sub32(e[g], i_set(139)), 23);
-        d[g] = f_mul(f_of_bits(i_shl32(e[g], 23)), f_set(0x1p-12f)); /* 255: infinite */
-    }
-    FM_UNROLL
-    for (int i = 0; i < ni; i++) {
-        const fm_floats dx = f_set(p->x[(ptrdiff_t)i * p->x_nb + b].d);
-        FM_UNROLL
-        for (int g = 0; g < groups; g++) {
-            const fm_floats f = plain ? f_of_bits(i_add32(i_of_bits(dx), shift[g])) : f_mul(d[g], dx);
-            acc[i][g] = f_fma(f, f_of_ints(sum[i][g]), acc[i][g]);
-        }
-    }
-}
-
-/* ni, groups are constants where inlined. */
-FM_INLINE void tile(int ni, int groups, const struct part *p)
-{
-    fm_floats acc[TILE_M][2];
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
         FM_UNROLL
@@ -173,37 +144,86 @@ FM_INLINE void tile(int ni, int groups, const struct part *p)
             acc[i][g] = p->more ? f_load_n(p->y + i * p->ldy + g * LANES, lanes) : f_set(0);
         }
     }
-    for (int b = 0; b < p->nb; b++) {
-        const struct fm_q14x *x = p->x + b;
-        const size_t at = (size_t)b * BLOCK * 2 * LANES;
-        fm_ints sum[TILE_M][2];
-        fm_ints e[2];
-        bool plain = p->plain;
-        FM_UNROLL
-        for (int g = 0; g < groups; g++) plain &= plain_w(e[g] = hidden(p->w[g] + at));
-        FM_UNROLL
-        for (int c = 0; c < CELLS; c++) {
-            fm_ints w[2];
-            FM_UNROLL
-            for (int g = 0; g < groups; g++) w[g] = c < 2 ? i_sar16(cell(p->w[g] + at, c), 2) : cell(p->w[g] + at, c);
-            FM_UNROLL
-            for (int i = 0; i < ni; i++) {
-                const fm_ints q = pair(x[(ptrdiff_t)i * p->x_nb].q + 2 * c);
-                FM_UNROLL
-                for (int g = 0; g < groups; g++) sum[i][g] = c ? i_dot(sum[i][g], w[g], q) : i_dot(i_set(0), w[g], q);
-            }
-        }
-        if (plain)
-            add_block(ni, groups, true, p, b, acc, sum, e);
-        else
-            add_block(ni, groups, false, p, b, acc, sum, e);
-    }
+}
+
+FM_INLINE void store_chains(int ni, int groups, const struct part *p, const fm_floats acc[TILE_M][2])
+{
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
         FM_UNROLL
         for (int g = 0; g < groups; g++)
             f_store_n(p->y + i * p->ldy + g * LANES, acc[i][g], g == groups - 1 ? p->lanes : LANES);
     }
+}
+
+/* The integer sums of block b. */
+FM_INLINE void multiply_block(int ni, int groups, const struct part *p, int b, fm_ints sum[TILE_M][2])
+{
+    const size_t at = (size_t)b * BLOCK * 2 * LANES;
+    FM_UNROLL
+    for (int c = 0; c < CELLS; c++) {
+        fm_ints w[2];
+        FM_UNROLL
+        for (int g = 0; g < groups; g++) w[g] = c < 2 ? i_sar16(cell(p->w[g] + at, c), 2) : cell(p->w[g] + at, c);
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) {
+            const fm_ints q = pair(p->x[(ptrdiff_t)i * p->x_nb + b].q + 2 * c);
+            FM_UNROLL
+            for (int g = 0; g < groups; g++) sum[i][g] = c ? i_dot(sum[i][g], w[g], q) : i_dot(i_set(0), w[g], q);
+        }
+    }
+}
+
+/* What is added to the exponent of a plain x. */
+FM_INLINE fm_ints shift_of(fm_ints e) { return i_shl32(i_sub32(e, i_set(139)), 23); }
+
+/* The sums of a block of plain factors go into the chains. */
+FM_INLINE void add_plain(int ni, int groups, const struct part *p, int b, fm_floats acc[TILE_M][2],
+                         fm_ints sum[TILE_M][2], const fm_ints shift[2])
+{
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        const fm_ints dx = i_of_bits(f_set(p->x[(ptrdiff_t)i * p->x_nb + b].d));
+        FM_UNROLL
+        for (int g = 0; g < groups; g++)
+            acc[i][g] = f_fma(f_of_bits(i_add32(dx, shift[g])), f_of_ints(sum[i][g]), acc[i][g]);
+    }
+}
+
+/* … of any. */
+FM_INLINE void add_any(int ni, int groups, const struct part *p, int b, fm_floats acc[TILE_M][2],
+                       fm_ints sum[TILE_M][2], const fm_ints e[2])
+{
+    fm_floats d[2];
+    FM_UNROLL
+    for (int g = 0; g < groups; g++) d[g] = f_mul(f_of_bits(i_shl32(e[g], 23)), f_set(0x1p-12f)); /* 255: infinite */
+    FM_UNROLL
+    for (int i = 0; i < ni; i++) {
+        const fm_floats dx = f_set(p->x[(ptrdiff_t)i * p->x_nb + b].d);
+        FM_UNROLL
+        for (int g = 0; g < groups; g++) acc[i][g] = f_fma(f_mul(d[g], dx), f_of_ints(sum[i][g]), acc[i][g]);
+    }
+}
+
+/* ni, groups are constants where inlined. */
+FM_INLINE void tile(int ni, int groups, const struct part *p)
+{
+    fm_floats acc[TILE_M][2];
+    load_chains(ni, groups, p, acc);
+    for (int b = 0; b < p->nb; b++) {
+        fm_ints sum[TILE_M][2], e[2];
+        bool plain = true;
+        FM_UNROLL
+        for (int g = 0; g < groups; g++) plain &= plain_w(e[g] = hidden(p->w[g] + (size_t)b * BLOCK * 2 * LANES));
+        FM_UNROLL
+        for (int i = 0; i < ni; i++) plain &= plain_x(p->x[(ptrdiff_t)i * p->x_nb + b].d);
+        multiply_block(ni, groups, p, b, sum);
+        if (plain)
+            add_plain(ni, groups, p, b, acc, sum, (const fm_ints[2]){shift_of(e[0]), shift_of(e[groups - 1])});
+        else
+            add_any(ni, groups, p, b, acc, sum, e);
+    }
+    store_chains(ni, groups, p, acc);
 }
 
 typedef void (*tile_fn)(const struct part *p);
@@ -217,45 +237,77 @@ typedef void (*tile_fn)(const struct part *p);
     }
 TILES_DEFINED
 
-/* Rows m0 … m1 − 1 of x by rows j … of W, `rows` of them, at most two groups; group NULL: w is packed. */
-static void panel(pack_fn group, float *y, ptrdiff_t ldy, const struct fm_q14x *xq, int m0, int m1,
-                  const unsigned char *w, size_t row_bytes, int rows, int nb, bool plain, unsigned char *work)
+/* ---- many rows of x: what W hides is read once for all ---- */
+
+/* The shifts of nb blocks of a group; false: not all are plain. */
+static bool open_group(unsigned char *shift, const unsigned char *w, int nb)
 {
-    const int groups = rows > LANES ? 2 : 1, piece = group || m1 - m0 > TILE_M ? PIECE : nb;
-    for (int b = 0; b == 0 || b < nb; b += piece) {
-        struct part p = {.ldy = ldy,
-                         .x_nb = nb,
-                         .nb = fm_min_int(piece, nb - b),
-                         .lanes = rows - (groups - 1) * LANES,
-                         .more = b > 0,
-                         .plain = plain};
-        for (int g = 0; g < groups; g++) {
-            const size_t from = (size_t)g * LANES * row_bytes;
-            if (group) {
-                unsigned char *to = work + (size_t)g * PIECE * BLOCK * 2 * LANES;
-                group(to, w + from + (size_t)b * BLOCK * 2, row_bytes, rows - g * LANES, p.nb);
-                p.w[g] = to;
-            } else {
-                p.w[g] = w + from + (size_t)b * BLOCK * 2 * LANES;
-            }
+    bool plain = true;
+    for (int b = 0; b < nb; b++, w += BLOCK * 2 * LANES, shift += 4 * LANES) {
+        const fm_ints e = hidden(w);
+        plain &= plain_w(e);
+        i_store(shift, shift_of(e));
+    }
+    return plain;
+}
+
+/* TILE_M rows by two opened groups; false, and nothing was done, where an x is not plain. */
+static bool tile_opened(const struct part *p)
+{
+    fm_floats acc[TILE_M][2];
+    bool plain = true;
+    load_chains(TILE_M, 2, p, acc);
+    for (int b = 0; b < p->nb; b++) {
+        fm_ints sum[TILE_M][2];
+        multiply_block(TILE_M, 2, p, b, sum);
+        const size_t at = (size_t)b * 4 * LANES;
+        add_plain(TILE_M, 2, p, b, acc, sum, (const fm_ints[2]){i_load(p->shift[0] + at), i_load(p->shift[1] + at)});
+        FM_UNROLL
+        for (int i = 0; i < TILE_M; i++) plain &= plain_x(p->x[(ptrdiff_t)i * p->x_nb + b].d);
+    }
+    if (plain) store_chains(TILE_M, 2, p, acc);
+    return plain;
+}
+
+/* ---- panels ---- */
+
+/* nb blocks of rows m0 … m1 − 1 of x by those of `rows` rows of W, at most two groups, from block b on. */
+static void panel(pack_fn group, float *y, ptrdiff_t ldy, const struct fm_q14x *xq, int x_nb, int m0, int m1,
+                  const unsigned char *w, size_t row_bytes, int rows, int b, int nb, unsigned char *work)
+{
+    const int groups = rows > LANES ? 2 : 1;
+    struct part p = {.ldy = ldy, .x_nb = x_nb, .nb = nb, .lanes = rows - (groups - 1) * LANES, .more = b > 0};
+    bool opened = groups == 2 && m1 - m0 >= 2 * TILE_M;
+    for (int g = 0; g < groups; g++) {
+        const size_t from = (size_t)g * LANES * row_bytes;
+        if (group) {
+            unsigned char *to = work + (size_t)g * PIECE * BLOCK * 2 * LANES;
+            group(to, w + from + (size_t)b * BLOCK * 2, row_bytes, rows - g * LANES, nb);
+            p.w[g] = to;
+        } else {
+            p.w[g] = w + from + (size_t)b * BLOCK * 2 * LANES;
         }
-        for (int i = m0, ni; i < m1; i += ni) {
-            ni = fm_min_int(TILE_M, m1 - i);
-            p.y = y + i * ldy;
-            p.x = xq + (ptrdiff_t)i * nb + b;
-            tiles[ni][groups - 1](&p);
-        }
+        unsigned char *shift = work + (size_t)PIECE * LANES * (2 * BLOCK * 2 + 4 * g);
+        p.shift[g] = shift;
+        opened = opened && open_group(shift, p.w[g], nb);
+    }
+    for (int i = m0, ni; i < m1; i += ni) {
+        ni = fm_min_int(TILE_M, m1 - i);
+        p.y = y + i * ldy;
+        p.x = xq + (ptrdiff_t)i * x_nb + b;
+        if (!opened || ni < TILE_M || !tile_opened(&p)) tiles[ni][groups - 1](&p);
     }
 }
 
 static void gemm(pack_fn group, float *y, ptrdiff_t ldy, const struct fm_q14x *xq, int m, const unsigned char *w,
                  size_t row_bytes, int n, int k, float *work)
 {
-    const bool plain = plain_x(xq, (ptrdiff_t)m * (k / BLOCK));
+    const int nb = k / BLOCK, piece = group || m > TILE_M ? PIECE : nb;
     for (int m0 = 0; m0 < m; m0 += BLOCK_M)
-        for (int j = 0; j < n; j += 2 * LANES)
-            panel(group, y + j, ldy, xq, m0, fm_min_int(m0 + BLOCK_M, m), w + (size_t)j * row_bytes, row_bytes,
-                  fm_min_int(2 * LANES, n - j), k / BLOCK, plain, (unsigned char *)work);
+        for (int b = 0; b == 0 || b < nb; b += piece)
+            for (int j = 0; j < n; j += 2 * LANES)
+                panel(group, y + j, ldy, xq, nb, m0, fm_min_int(m0 + BLOCK_M, m), w + (size_t)j * row_bytes, row_bytes,
+                      fm_min_int(2 * LANES, n - j), b, fm_min_int(piece, nb - b), (unsigned char *)work);
 }
 
 #define Q14_GEMM(fmt)                                                                                                 \
