@@ -2,7 +2,7 @@
  *
  *   neon      every aarch64 processor: floats, four lanes
  *   dotprod   besides, sdot: products of int8, of packed rows and in attention: four rows by four columns an instruction
- *   i8mm      besides, smmla: products of packed rows by two rows of x and more: two rows by two by eight columns */
+ *   i8mm      besides, smmla: products of packed rows and in attention: two rows by two, eight columns */
 #ifndef FM_KERNEL_ARM_H
 #define FM_KERNEL_ARM_H
 
@@ -34,6 +34,11 @@ void fm_dotprod_fill_packed(struct fm_kernels *k);
 void fm_dotprod_fill_q8(struct fm_kernels *k);
 void fm_dotprod_fill_attn(struct fm_kernels *k);
 void fm_i8mm_fill_packed(struct fm_kernels *k);
+void fm_i8mm_fill_attn(struct fm_kernels *k);
+
+/* gemm_u8 of the dotprod tier: for the rows that i8mm's leaves over. */
+void fm_dotprod_gemm_u8(float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff_t lda, int zero, const int8_t *b,
+                        const float *by_lane, const float *by_row, int m, int lanes, int quads);
 
 /* The eight lanes of a reduction: index mod 8 in two registers. */
 struct fm_lanes {

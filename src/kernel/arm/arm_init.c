@@ -17,5 +17,7 @@ void fm_kernels_init_arm(struct fm_kernels *k, const char *tier)
     fm_dotprod_fill_packed(k);
     fm_dotprod_fill_q8(k);
     fm_dotprod_fill_attn(k);
-    if (!strcmp(tier, "i8mm")) fm_i8mm_fill_packed(k);
+    if (!strcmp(tier, "dotprod")) return;
+    fm_i8mm_fill_packed(k);
+    fm_i8mm_fill_attn(k);
 }

@@ -58,8 +58,8 @@ FM_INLINE void tile(int rows, float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff
     }
 }
 
-static void gemm_u8(float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff_t lda, int zero, const int8_t *b,
-                    const float *by_lane, const float *by_row, int m, int lanes, int quads)
+void fm_dotprod_gemm_u8(float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff_t lda, int zero, const int8_t *b,
+                        const float *by_lane, const float *by_row, int m, int lanes, int quads)
 {
     const ptrdiff_t step = 4 * (ptrdiff_t)lanes;
     for (int l = 0; l < lanes; l += LANES, b += 4 * LANES, c += LANES) {
@@ -73,4 +73,4 @@ static void gemm_u8(float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff_t lda, in
     }
 }
 
-void fm_dotprod_fill_attn(struct fm_kernels *k) { k->gemm_u8 = gemm_u8; }
+void fm_dotprod_fill_attn(struct fm_kernels *k) { k->gemm_u8 = fm_dotprod_gemm_u8; }
