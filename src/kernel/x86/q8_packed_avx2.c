@@ -241,7 +241,7 @@ FM_INLINE void tile(const struct format *f, int ni, float *y, ptrdiff_t ldy, con
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
             __m256i sum[TILE_M] = {0};
-            fm_ask(&ahead);
+            if (ni > 1) fm_ask(&ahead);
             FM_UNROLL
             for (int g = 0; g < 8; g += step) multiply(sum, f, &h, b, x, ni, p, g, step);
             FM_UNROLL

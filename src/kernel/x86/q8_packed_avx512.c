@@ -268,7 +268,7 @@ FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t 
         for (int j = 0; j < ng; j++) f->open(&h[j], p + j * apart);
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
-            fm_ask(&ahead);
+            if (ni > 1) fm_ask(&ahead);
             run_sums(sum, f, h, b, x, ni, ng, p, apart);
             FM_UNROLL
             for (int i = 0; i < ni; i++) {
