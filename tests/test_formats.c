@@ -12,10 +12,10 @@
 
 static char path[2][64]; /* quantised, its twin */
 
-/* A vocabulary whose matrix, of embeddings and head, is packed, and one whose is not: 70 rows are no whole number of groups.
- * Widths are multiples of 256, but for the output of attention in V3: such rows stay F32 in formats of 256. */
+/* Vocabularies whose rows are no whole number of groups, of 8 or of 16: the last ones lie packed as they are in the file; once
+ * as embeddings and head, once as the head alone.  Widths are multiples of 256, but for the output of attention in V3: such rows stay F32 in formats of 256. */
 static const char llama[] =
-    "{\"model_type\":\"llama\",\"vocab_size\":80,\"hidden_size\":256,\"num_hidden_layers\":1,\"intermediate_size\":512,"
+    "{\"model_type\":\"llama\",\"vocab_size\":71,\"hidden_size\":256,\"num_hidden_layers\":1,\"intermediate_size\":512,"
     "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-5,"
     "\"rope_theta\":10000,\"tie_word_embeddings\":true}";
 static const char deepseek[] =
@@ -80,7 +80,8 @@ static void check_packed(struct fm_model *m, const struct fm_file *f, const char
     for (int i = 0; i < 3; i++) before[i] = run(m, false, chunks[i]);
     ok(fm_model_pack(m, f, &err));
     assert_true(m->w.layers[0].mlp.gate.packed && !m->w.layers[0].mlp.gate.packed->ready);
-    assert_int_equal(m->w.head.packed != NULL, m->cfg.tied);
+    assert_non_null(m->w.head.packed);
+    assert_int_equal(m->w.embed.packed != NULL, m->cfg.tied);
     for (int i = 0; i < 3; i++) {
         float *after = run(m, false, chunks[i]);
         if (memcmp(before[i], after, n * sizeof *after))

@@ -280,7 +280,7 @@ int fm_cpu_pack_rows(enum fm_fmt fmt, int cols);
 /* Where a matrix goes when a product first wants it in int8, between steps of whoever shares it.  The rows that were packed are
  * handed to done, a few MiB at a time: they are hardly read there again (embeddings in F16 and BF16 are, a row at a time). */
 struct fm_packed {
-    const void *from; /* the whole matrix; rows a multiple of fm_cpu_pack_rows */
+    const void *from; /* the whole matrix; fm_cpu_pack_rows rows at least */
     void *to;         /* as many bytes; the caller's                           */
     int rows;
     size_t row_bytes;

@@ -25,7 +25,7 @@ static size_t bytes_of(const struct fm_config *cfg, const struct fm_weights *w, 
     if (!m->data || b->flags & FM_BIND_VECTOR || m->scale.at || (m == &w->embed && !cfg->tied)) return 0;
     if (is_derived(cfg, w, b)) return 0;
     const int rows = fm_cpu_pack_rows(m->fmt, m->cols);
-    if (!rows || m->rows % rows) return 0;
+    if (!rows || m->rows < rows) return 0;
     if (b->flags & (FM_BIND_SPLIT_WHOLE | FM_BIND_SPLIT_PART) && !heads_fit(&cfg->mla, rows)) return 0;
     return (size_t)fm_format_bytes(m->fmt, (uint64_t)m->cols) * (size_t)m->rows;
 }

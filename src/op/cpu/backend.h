@@ -41,7 +41,7 @@ struct fm_cpu_product {
     ptrdiff_t ldc;
     bool accumulate;
     /* filled by fm_cpu_products */
-    bool packed; /* w.data is where it lies packed */
+    int packed; /* w.data is where it lies packed: so many of its first rows in groups, the others as in the file */
     int tile_m, tile_n, first_tile;
 };
 
@@ -91,9 +91,11 @@ struct fm_node_piece {
 };
 int fm_cpu_node_pieces(const struct fm_pool *pool, size_t at, int rows, size_t row_bytes, struct fm_node_piece *out);
 
+/* How many rows of a matrix lie in whole groups, the first ones. */
+int fm_cpu_grouped_rows(const struct fm_ctx *c, const struct fm_packed *p);
 /* Packs the whole of the matrix that w, or its rows, are of; ready unless c failed. */
 void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w);
-/* A row of a matrix that is ready, as in its file, in the thread's tile. */
+/* A row of a matrix that is ready, as in its file: in the thread's tile, or where it lies. */
 const void *fm_cpu_unpack(const struct fm_ctx *c, const struct fm_mat *w, int row, int thread);
 
 /* Decoder of a format, or NULL with a sticky failure. */

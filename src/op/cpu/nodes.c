@@ -47,13 +47,14 @@ void fm_cpu_place(const struct fm_pool *pool, void *at, size_t bytes, const stru
     }
 }
 
-static bool is_whole(const struct fm_cpu_product *p) { return p->packed && p->n == p->w.packed->rows; }
+static bool is_whole(const struct fm_cpu_product *p) { return p->packed > 0 && p->n == p->w.packed->rows; }
 
 static struct fm_cpu_product columns(struct fm_cpu_product p, int begin, int end)
 {
     p.w = fm_mat_rows(&p.w, begin, end - begin);
     p.c += begin;
     p.n = end - begin;
+    p.packed = fm_min_int(fm_max_int(p.packed - begin, 0), p.n);
     return p;
 }
 

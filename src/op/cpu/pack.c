@@ -1,4 +1,6 @@
-/* Rows laid side by side for the kernels, and a row back. */
+/* Rows laid side by side for the kernels, and a row back.  What is left over behind the last whole group stays as in the file. */
+#include <string.h>
+
 #include "op/cpu/backend.h"
 
 enum {
@@ -30,7 +32,10 @@ static void pack_pieces(void *arg, int begin, int end, int thread)
     for (int i = begin; i < end; i++) {
         const int row = i * j->piece;
         const size_t at = (size_t)row * j->row_bytes;
-        j->k->pack[j->fmt](j->to + at, j->from + at, j->row_bytes, fm_min_int(j->piece, j->rows - row), j->cols);
+        const int rows = fm_min_int(j->piece, j->rows - row), left = rows % j->k->pack_rows;
+        const size_t bytes = (size_t)(rows - left) * j->row_bytes;
+        if (rows > left) j->k->pack[j->fmt](j->to + at, j->from + at, j->row_bytes, rows - left, j->cols);
+        memcpy(j->to + at + bytes, j->from + at + bytes, (size_t)left * j->row_bytes);
     }
 }
 
@@ -39,6 +44,11 @@ static int rows_within(size_t bytes, const struct fm_mat *w, int group)
 {
     const int n = (int)(bytes / w->row_bytes) / group * group;
     return n ? n : group;
+}
+
+int fm_cpu_grouped_rows(const struct fm_ctx *c, const struct fm_packed *p)
+{
+    return p->rows - p->rows % fm_cpu_kernels(c)->pack_rows;
 }
 
 void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w)
@@ -60,8 +70,9 @@ void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w)
 const void *fm_cpu_unpack(const struct fm_ctx *c, const struct fm_mat *w, int row, int thread)
 {
     const struct fm_kernels *k = fm_cpu_kernels(c);
-    int within = row % k->pack_rows;
+    const int within = row % k->pack_rows;
     void *dst = fm_cpu_tile(c, thread);
+    if (row >= fm_cpu_grouped_rows(c, w->packed)) return (const char *)w->packed->to + (size_t)row * w->row_bytes;
     k->unpack_row[w->fmt](dst, (const char *)w->packed->to + (size_t)(row - within) * w->row_bytes, w->row_bytes,
                           within, w->cols);
     return dst;

@@ -99,24 +99,36 @@ static void tile_few(const struct fm_ctx *c, const struct fm_cpu_product *p, int
 
 _Static_assert(FM_OP_INPUTS / 32 <= FM_CPU_PANEL_SIDE * FM_CPU_PANEL_SIDE, "scales of one row at least");
 
-/* In integers of 14 bits; packed, the format does not matter any more. */
-static void tile_q14(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
+/* In integers of 8 or 14 bits; packed in 14, the format does not matter any more. */
+static void integer_part(const struct fm_ctx *c, const struct fm_cpu_product *p, bool packed, int m0, int m1, int n0,
+                         int n1, int thread)
 {
     const struct fm_kernels *k = fm_cpu_kernels(c);
-    (p->packed ? k->gemm_packed_q14
-               : k->gemm_q14[p->w.fmt])(p->c + m0 * p->ldc + n0, p->ldc, p->xq14 + (size_t)m0 * (p->k / 32), m1 - m0,
-                                        weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
+    const enum fm_fmt fmt = p->w.fmt;
+    const size_t x = (size_t)m0 * (size_t)(p->k / 32), row_bytes = p->w.row_bytes;
+    const char *w = weights_at(p, n0, 0);
+    float *y = p->c + m0 * p->ldc + n0, *work = fm_cpu_work(c, thread);
+    if (n0 == n1) return;
+    if (p->xq)
+        (packed ? k->gemm_packed : k->gemm_q8)[fmt](y, p->ldc, p->xq + x, m1 - m0, w, row_bytes, n1 - n0, p->k, work);
+    else
+        (packed ? k->gemm_packed_q14 : k->gemm_q14[fmt])(y, p->ldc, p->xq14 + x, m1 - m0, w, row_bytes, n1 - n0, p->k,
+                                                         work);
+}
+
+static void tile_integer(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1,
+                         int thread)
+{
+    const int packed = fm_min_int(fm_max_int(p->packed, n0), n1);
+    integer_part(c, p, true, m0, m1, n0, packed, thread);
+    integer_part(c, p, false, m0, m1, packed, n1, thread);
 }
 
 static void run_tile(const struct fm_ctx *c, const struct fm_cpu_product *p, int m0, int m1, int n0, int n1, int thread)
 {
     const struct fm_kernels *k = fm_cpu_kernels(c);
-    if (p->xq) {
-        (p->packed ? k->gemm_packed
-                   : k->gemm_q8)[p->w.fmt](p->c + m0 * p->ldc + n0, p->ldc, p->xq + (size_t)m0 * (p->k / 32), m1 - m0,
-                                           weights_at(p, n0, 0), p->w.row_bytes, n1 - n0, p->k, fm_cpu_work(c, thread));
-    } else if (p->xq14) {
-        tile_q14(c, p, m0, m1, n0, n1, thread);
+    if (p->xq || p->xq14) {
+        tile_integer(c, p, m0, m1, n0, n1, thread);
     } else if (wants_gemv(p, k)) {
         k->gemv[p->w.fmt](p->c + n0, weights_at(p, n0, 0), p->w.row_bytes, p->a, n1 - n0, p->k);
     } else if (wants_few(p, k)) {
@@ -184,10 +196,12 @@ static void run_tiles(void *arg, int begin, int end, int thread)
 static void use_packed(struct fm_ctx *c, struct fm_cpu_product *p)
 {
     const struct fm_packed *to = p->w.packed;
-    p->packed = (p->xq || p->xq14) && to;
-    if (!p->packed) return;
+    p->packed = 0;
+    if (!to || !(p->xq || p->xq14)) return;
     if (!to->ready) fm_cpu_pack(c, &p->w);
-    p->w.data = (char *)to->to + ((const char *)p->w.data - (const char *)to->from);
+    const size_t at = (size_t)((const char *)p->w.data - (const char *)to->from);
+    p->packed = fm_min_int(p->n, fm_max_int(0, fm_cpu_grouped_rows(c, to) - (int)(at / p->w.row_bytes)));
+    p->w.data = (char *)to->to + at;
 }
 
 void fm_cpu_products(struct fm_ctx *c, int n)
@@ -200,7 +214,7 @@ void fm_cpu_products(struct fm_ctx *c, int n)
     for (int i = 0; i < n; i++) {
         struct fm_cpu_product *p = &be->products[i];
         use_packed(c, p);
-        all_packed &= p->packed;
+        all_packed &= p->packed > 0;
         macs += (double)p->m * p->n * p->k;
         if (p->m > most_rows) most_rows = p->m;
         if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
