@@ -5,8 +5,9 @@
  *                         hold the tile back): dpbusd, exact
  *   over runs             acc = fma(dw·dx, that, acc): the sixteen outputs are the lanes
  *
- * dpbusd takes unsigned codes; what they count from comes off as the sums' first value, −offset·Σq.  Two scales of 16 multiply
- * the halves as floats: below 2^24 (scalar/q8_scalar.c), so the products and their sum are exact. */
+ * dpbusd takes unsigned codes; what they count from comes off as the sums' first value, −offset·Σq, put into work before W passes:
+ * made in the tile it would take multiplications.  Two scales of 16 multiply the halves as floats: below 2^24
+ * (scalar/q8_scalar.c), so the products and their sum are exact. */
 #include "kernel/scalar/q8_packed.h"
 #include "kernel/x86/lanes_avx2.h"
 #include "kernel/x86/x86.h"
@@ -170,12 +171,20 @@ FM_INLINE __m512i codes(const struct format *f, const unsigned char *p, int g)
 
 /* ---- products ---- */
 
-/* −offset times the sum of what halves h0 and h1 choose (1 or 0) of a block of x. */
-FM_INLINE __m512i first_sum(const struct format *f, const struct fm_q8x *x, int h0, int h1)
+/* Firsts of a tile: what the sums of each block of x begin with, −offset·Σq, of a half each where halves have scales. */
+FM_INLINE int firsts_each(const struct format *f) { return !f->offset ? 0 : f->two ? 2 : 1; }
+
+FM_INLINE void put_firsts(int32_t *to, const struct format *f, const struct fm_q8x *x, size_t n)
 {
-    if (!f->offset) return _mm512_setzero_si512();
-    const int pair = (-f->offset * h0 & 0xFFFF) | (int)((unsigned)(-f->offset * h1) << 16);
-    return _mm512_madd_epi16(_mm512_set1_epi32(pair), broadcast4(x->sum));
+    const int minus = -f->offset;
+    for (size_t b = 0; b < n && f->offset; b++) {
+        if (f->two) {
+            to[2 * b] = minus * x[b].sum[0];
+            to[2 * b + 1] = minus * x[b].sum[1];
+        } else {
+            to[b] = minus * (x[b].sum[0] + x[b].sum[1]);
+        }
+    }
 }
 
 /* Four steps from g0 on, added to sum: a broadcast of x serves ng groups, `apart` bytes from each other. */
@@ -197,12 +206,14 @@ FM_INLINE void four_steps(__m512i sum[GROUPS][TILE_M], const struct format *f, c
 }
 
 /* The integers of halves h0, h1 (1 or 0) of the run at p for ni rows of x, as exact floats. */
-FM_INLINE void sums(__m512 out[GROUPS][TILE_M], const struct format *f, const struct fm_q8x *const x[TILE_M], int ni,
-                    int ng, const unsigned char *p, ptrdiff_t apart, int h0, int h1)
+FM_INLINE void sums(__m512 out[GROUPS][TILE_M], const struct format *f, const struct fm_q8x *const x[TILE_M],
+                    const int32_t *const first[TILE_M], int ni, int ng, const unsigned char *p, ptrdiff_t apart, int h0,
+                    int h1)
 {
     __m512i sum[GROUPS][TILE_M];
     FM_UNROLL
-    for (int i = 0; i < ni; i++) sum[0][i] = sum[1][i] = first_sum(f, x[i], h0, h1);
+    for (int i = 0; i < ni; i++)
+        sum[0][i] = sum[1][i] = f->offset ? _mm512_set1_epi32(first[i][!h0]) : _mm512_setzero_si512();
     if (h0) four_steps(sum, f, x, ni, ng, p, apart, 0);
     if (h1) four_steps(sum, f, x, ni, ng, p, apart, 4);
     FM_UNROLL
@@ -214,17 +225,18 @@ FM_INLINE void sums(__m512 out[GROUPS][TILE_M], const struct format *f, const st
 
 /* The integers of the run at p; where halves have scales, times these. */
 FM_INLINE void run_sums(__m512 out[GROUPS][TILE_M], const struct format *f, const struct heads h[GROUPS], int b,
-                        const struct fm_q8x *const x[TILE_M], int ni, int ng, const unsigned char *p, ptrdiff_t apart)
+                        const struct fm_q8x *const x[TILE_M], const int32_t *const first[TILE_M], int ni, int ng,
+                        const unsigned char *p, ptrdiff_t apart)
 {
     __m512 second[GROUPS][TILE_M];
-    sums(out, f, x, ni, ng, p, apart, 1, !f->two);
+    sums(out, f, x, first, ni, ng, p, apart, 1, !f->two);
     if (!f->two) return;
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
         FM_UNROLL
         for (int j = 0; j < ng; j++) out[j][i] = _mm512_mul_ps(out[j][i], h[j].scale[b][0]);
     }
-    sums(second, f, x, ni, ng, p, apart, 0, 1);
+    sums(second, f, x, first, ni, ng, p, apart, 0, 1);
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
         FM_UNROLL
@@ -248,19 +260,21 @@ FM_INLINE __m512 add_run(__m512 acc, const struct format *f, const struct heads 
 
 /* ni rows of x (nb blocks each) by ng groups of rows of W, one at p, one `apart` bytes behind; the lines of y are asked for
  * before they are written.  ni, ng, f are constants where inlined. */
-FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,
-                    const unsigned char *p, ptrdiff_t apart, struct fm_ahead *next)
+FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t ldy, const struct fm_q8x *xq,
+                    const int32_t *firsts, int nb, const unsigned char *p, ptrdiff_t apart, struct fm_ahead *next)
 {
     const int run = 4 * (f->low + f->high) * ROWS;
     struct fm_ahead ahead = *next;
     __m512 acc[GROUPS][TILE_M], sum[GROUPS][TILE_M];
     const struct fm_q8x *x[TILE_M] = {0};
+    const int32_t *first[TILE_M] = {0};
     FM_UNROLL
     for (int i = 0; i < ni; i++) {
         FM_UNROLL
         for (int j = 0; j < ng; j++) _mm_prefetch((const char *)(y + i * ldy + j * ROWS), _MM_HINT_T0);
         acc[0][i] = acc[1][i] = _mm512_setzero_ps();
         x[i] = xq + (ptrdiff_t)i * nb;
+        first[i] = firsts + (ptrdiff_t)i * nb * firsts_each(f);
     }
     for (int b0 = 0; b0 < nb; b0 += f->runs) {
         struct heads h[GROUPS];
@@ -269,12 +283,13 @@ FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t 
         p += f->head * ROWS;
         for (int b = 0; b < f->runs; b++, p += run) {
             if (ni > 1) fm_ask(&ahead);
-            run_sums(sum, f, h, b, x, ni, ng, p, apart);
+            run_sums(sum, f, h, b, x, first, ni, ng, p, apart);
             FM_UNROLL
             for (int i = 0; i < ni; i++) {
                 FM_UNROLL
                 for (int j = 0; j < ng; j++) acc[j][i] = add_run(acc[j][i], f, &h[j], b, x[i], sum[j][i]);
                 x[i]++;
+                first[i] += firsts_each(f);
             }
         }
     }
@@ -288,18 +303,23 @@ FM_INLINE void tile(const struct format *f, int ni, int ng, float *y, ptrdiff_t 
 
 /* ---- the loops around ---- */
 
-typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb, const unsigned char *p,
-                        ptrdiff_t apart, struct fm_ahead *next);
+typedef void (*tile_fn)(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, const int32_t *firsts, int nb,
+                        const unsigned char *p, ptrdiff_t apart, struct fm_ahead *next);
 
 /* The rows of x in the next tile: the most, or one to four. */
 static int tile_rows(int left, int most) { return left > 4 && left <= 8 && left != most ? 4 : fm_min_int(left, most); }
 
-/* Some rows of x at a time, which stay in the L2 cache while W passes. */
-static void gemm(const tile_fn one[TILE_M + 1], const tile_fn two[TILE_M + 1], float *y, ptrdiff_t ldy,
-                 const struct fm_q8x *xq, int m, const unsigned char *w, size_t row_bytes, int n, int nb)
+/* Some rows of x at a time, which stay in the L2 cache while W passes; their firsts lie in work. */
+FM_INLINE void gemm(const struct format *f, const tile_fn one[TILE_M + 1], const tile_fn two[TILE_M + 1], float *y,
+                    ptrdiff_t ldy, const struct fm_q8x *xq, int m, const unsigned char *w, size_t row_bytes, int n,
+                    int nb, float *work)
 {
-    for (int m0 = 0; m0 < m; m0 += BLOCK_M) {
-        const int m1 = fm_min_int(m0 + BLOCK_M, m);
+    int32_t *const firsts = (int32_t *)(void *)work;
+    const ptrdiff_t each = (ptrdiff_t)nb * firsts_each(f); /* of a row */
+    const int most_rows = each * BLOCK_M <= FM_GEMM_WORK ? BLOCK_M : (int)(FM_GEMM_WORK / each);
+    for (int m0 = 0; m0 < m; m0 += most_rows) {
+        const int m1 = fm_min_int(m0 + most_rows, m);
+        put_firsts(firsts, f, xq + (ptrdiff_t)m0 * nb, (size_t)(m1 - m0) * nb);
         for (int j = 0, ng; j < n; j += ng * ROWS) {
             ng = two && m > 1 && n - j >= 2 * ROWS
             ? 2 : 1;
@@ -310,7 +330,8 @@ static void gemm(const tile_fn one[TILE_M + 1], const tile_fn two[TILE_M + 1], f
                 fm_ahead_of(p, (size_t)(ng * ROWS) * row_bytes, (m1 - m0 - 1) / most + 1, nb, m == 1);
             for (int i = m0, rows; i < m1; i += rows) {
                 rows = tile_rows(m1 - i, most);
-                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, nb, p, (ptrdiff_t)row_bytes * ROWS, &next);
+                tiles[rows](y + i * ldy + j, ldy, xq + (ptrdiff_t)i * nb, firsts + (i - m0) * each, nb, p,
+                            (ptrdiff_t)row_bytes * ROWS, &next);
             }
         }
     }
@@ -330,11 +351,11 @@ static const struct format format_IQ4_NL = {1, 2, 4, 0, 128, uneven, false, fals
 static const struct format format_IQ4_XS = {8, 8, 4, 0, 128, uneven, false, false, false, open_iq4_xs};
 static const struct format format_MXFP4 = {1, 1, 4, 0, 16, twice_e2m1, false, false, false, open_mxfp4};
 
-#define TILE(fmt, ni, ng)                                                                                \
-    static void tile_##fmt##_##ni##_##ng(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, int nb,       \
-                                         const unsigned char *p, ptrdiff_t apart, struct fm_ahead *next) \
-    {                                                                                                    \
-        tile(&format_##fmt, ni, ng, y, ldy, xq, nb, p, apart, next);                                     \
+#define TILE(fmt, ni, ng)                                                                                         \
+    static void tile_##fmt##_##ni##_##ng(float *y, ptrdiff_t ldy, const struct fm_q8x *xq, const int32_t *firsts, \
+                                         int nb, const unsigned char *p, ptrdiff_t apart, struct fm_ahead *next)  \
+    {                                                                                                             \
+        tile(&format_##fmt, ni, ng, y, ldy, xq, firsts, nb, p, apart, next);                                      \
     }
 #define PACKED(fmt, two)                                                                                             \
     TILE(fmt, 1, 1)                                                                                                  \
@@ -347,8 +368,7 @@ static const struct format format_MXFP4 = {1, 1, 4, 0, 16, twice_e2m1, false, fa
     {                                                                                                                \
         static const tile_fn one[TILE_M + 1] = {                                                                     \
             NULL, tile_##fmt##_1_1, tile_##fmt##_2_1, tile_##fmt##_3_1, tile_##fmt##_4_1, [8] = tile_##fmt##_8_1};   \
-        (void)work;                                                                                                  \
-        gemm(one, two, y, ldy, xq, m, w, row_bytes, n, k / RUN);                                                     \
+        gemm(&format_##fmt, one, two, y, ldy, xq, m, w, row_bytes, n, k / RUN, work);                                \
     }                                                                                                                \
     FM_Q8_UNPACK_ROW(fmt, ROWS)
 /* Where a scale of 32 columns is all there is, loads of x hold a tile back, and a second group halves them; with blocks of 256
