@@ -146,11 +146,15 @@ static struct fm_attn_state task_state(const struct fm_attn_job *j, int task, in
 static void run_spans(void *arg, int begin, int end, int thread)
 {
     const struct fm_attn_job *j = arg;
-    for (int i = begin, tile = 0; i < end; i++) {
+    struct fm_attn_tile t = {0};
+    for (int i = begin, tile = -1; i < end; i++) {
+        const int before = tile;
         while (i >= j->first[tile + 1]) tile++;
-        struct fm_attn_tile t = tile_at(j, tile, thread);
+        if (tile != before) {
+            t = tile_at(j, tile, thread);
+            j->way->begin(j, &t);
+        }
         t.now = task_state(j, i, t.m);
-        j->way->begin(j, &t);
         fold_span(j, &t, i - j->first[tile]);
     }
 }
@@ -253,7 +257,8 @@ void fm_cpu_attn(struct fm_ctx *c, float *y, float *lse, const float *q, const s
     }
     choose_tiles(&j);
     if (j.apart && cost(&j) >= FM_CPU_GRAIN) {
-        fm_cpu_for(c, j.first[j.n_tiles], 1, run_spans, &j);
+        const int spans = j.first[j.n_tiles], parts = TASKS * fm_cpu_backend(c)->n_threads;
+        fm_cpu_for(c, spans, (spans + parts - 1) / parts, run_spans, &j);
         fm_cpu_for(c, j.n_tiles * merges_of_tile(&j), 1, merge_spans, &j);
     } else {
         fm_cpu_for(c, j.n_tiles, cost(&j) < FM_CPU_GRAIN ? j.n_tiles : 1, run_tiles, &j);
