@@ -9,11 +9,13 @@
 enum {
     TILE_MAX = 512,          /* rows and columns of a tile                                                          */
     TILE_MACS_MIN = 1 << 18, /* below, packing and the hand-over show                                               */
+    GEMV_MACS_MIN = 1 << 16, /* … where one row in floats waits for its weights (a router's, say)                   */
     TILES_EACH = 3,          /* tiles per thread: fewer wait for the slowest, more pack more often                  */
     TILES_FEW = 8,           /* … where few rows leave nothing to pack                                              */
     TILES_PACKED = 16,       /* … where all is packed                                                               */
     FEW_ROWS = 4,
     TILE_STEP = 64, /* columns come in multiples of this: whole groups of rows for every kernel            */
+    GEMV_STEP = 16, /* … as that for one row in floats needs them                                          */
 };
 
 fm_decode_fn fm_cpu_decoder(struct fm_ctx *c, enum fm_fmt fmt)
@@ -60,7 +62,8 @@ static void tile_decoded(const struct fm_ctx *c, const struct fm_cpu_product *p,
 /* One row: weights are decoded in registers. */
 static bool wants_gemv(const struct fm_cpu_product *p, const struct fm_kernels *k)
 {
-    return p->m == 1 && p->w.data && !p->w.scale.at && !p->turned && !p->accumulate && k->gemv[p->w.fmt];
+    return !p->xq && !p->xq14 && p->m == 1 && p->w.data && !p->w.scale.at && !p->turned && !p->accumulate &&
+           k->gemv[p->w.fmt];
 }
 
 /* Up to FM_GEMM_FEW rows, where a kernel decodes in registers as well; with the scales of FP8 where 32 columns share one. */
@@ -149,12 +152,12 @@ static int round_up(int n, int to) { return (n + to - 1) / to * to; }
 static int n_pieces(int n, int piece) { return (n + piece - 1) / piece; }
 
 /* Tiles of about macs multiply-adds: as many rows as possible first (B is packed or decoded once per tile). */
-static void cut(struct fm_cpu_product *p, double macs)
+static void cut(struct fm_cpu_product *p, double macs, int step)
 {
     double per_column = (double)p->k * fm_min_int(p->m, TILE_MAX);
     int columns = macs / per_column < TILE_MAX ? (int)(macs / per_column) : TILE_MAX;
     /* formats with blocks along n (turned) are cut at blocks: the panel's side is a multiple of all */
-    int step = p->turned && p->w.data && fm_formats[p->w.fmt].block > 1 ? FM_CPU_PANEL_SIDE : TILE_STEP;
+    if (p->turned && p->w.data && fm_formats[p->w.fmt].block > 1) step = FM_CPU_PANEL_SIDE;
     p->tile_n = round_up(columns > 0 ? columns : 1, step);
     p->tile_m = fm_min_int(p->m, TILE_MAX);
     if (per_column * p->tile_n > 2 * macs)
@@ -209,26 +212,27 @@ void fm_cpu_products(struct fm_ctx *c, int n)
     struct fm_cpu_backend *be = fm_cpu_backend(c);
     double macs = 0;
     int most_rows = 0;
-    bool all_packed = true;
+    bool all_packed = true, gemv = true;
     assert(n <= FM_CPU_PRODUCTS);
     for (int i = 0; i < n; i++) {
         struct fm_cpu_product *p = &be->products[i];
         use_packed(c, p);
         all_packed &= p->packed > 0;
+        gemv &= wants_gemv(p, be->k);
         macs += (double)p->m * p->n * p->k;
         if (p->m > most_rows) most_rows = p->m;
         if (p->w.data && !fm_cpu_decoder(c, p->w.fmt)) return;
     }
     const int each = most_rows <= FEW_ROWS ? TILES_FEW : all_packed ? TILES_PACKED : TILES_EACH;
+    const double least = gemv ? GEMV_MACS_MIN : TILE_MACS_MIN;
     n = fm_cpu_by_node(c->pool, be->products, n);
     double tile = be->n_threads > 1 ? macs / (each * be->n_threads) : macs;
     int tiles = 0;
     for (int i = 0; i < n; i++) {
         struct fm_cpu_product *p = &be->products[i];
-        cut(p, tile > TILE_MACS_MIN ? tile : TILE_MACS_MIN);
+        cut(p, tile > least ? tile : least, gemv ? GEMV_STEP : TILE_STEP);
         p->first_tile = tiles;
         tiles += n_pieces(p->m, p->tile_m) * n_pieces(p->n, p->tile_n);
     }
-    fm_cpu_for(c, tiles, macs < (double)FM_CPU_GRAIN * FM_CPU_MACS ? tiles : 1, run_tiles,
-               &(struct job){c, be->products, n});
+    fm_cpu_for(c, tiles, macs < least ? tiles : 1, run_tiles, &(struct job){c, be->products, n});
 }
