@@ -284,8 +284,8 @@ struct fm_packed {
     void *to;         /* as many bytes; the caller's                           */
     int rows;
     size_t row_bytes;
-    bool ready; /* it lies at `to` */
-    void (*done)(void *arg, const void *from, size_t bytes);
+    bool ready;                                              /* it lies at `to` */
+    void (*done)(void *arg, const void *from, size_t bytes); /* or NULL */
     void *arg;
 };
 /* Matrices that will lie in the `bytes` from at on, of which nothing is in memory yet: on the nodes of the threads that will read

@@ -264,21 +264,29 @@ enum fm_status fm_limits_product(struct fm_limits *l, const struct fm_limits_pro
 {
     const size_t row_bytes = (size_t)fm_format_bytes(p->fmt, (uint64_t)p->K), w_bytes = row_bytes * (size_t)p->N,
                  x_floats = (size_t)p->T * (size_t)p->K, y_floats = (size_t)p->T * (size_t)p->N;
-    struct area w = {0};
+    struct area w = {0}, to = {0};
+    const int group = fm_cpu_pack_rows(p->fmt, p->K);
+    const bool packs = group > 0 && p->N >= group;
     float *x = fm_pages_alloc((x_floats + y_floats) * sizeof *x);
     enum fm_status st = FM_OK;
-    if (!x || !area_new(&w, w_bytes, false)) {
+    if (!x || !area_new(&w, w_bytes, false) || (packs && !area_new(&to, w_bytes, true))) {
         st = fm_fail_memory(err, "measuring a product", w_bytes);
     } else {
         fill_weights(w.data, row_bytes, p->N, p->K, p->fmt, x);
         fill_floats(x, x_floats, 3);
+        struct fm_packed packed = {.from = w.data, .to = to.data, .rows = p->N, .row_bytes = row_bytes};
         struct matmul m = {context(l, p->all), fm_mat_of(p->fmt, p->N, p->K, w.data), x, x + x_floats, p->T};
+        if (packs) {
+            m.w.packed = &packed;
+            run_matmul(&m); /* the first one packs */
+        }
         const double best = best_of(l, run_matmul, &m);
         st = m.c.status;
         if (st && err) *err = m.c.error;
         if (!st) *seconds = best;
     }
     area_free(&w);
+    area_free(&to);
     fm_pages_free(x, (x_floats + y_floats) * sizeof *x);
     return st;
 }

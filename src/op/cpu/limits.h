@@ -37,8 +37,8 @@ int fm_limits_int8(enum fm_fmt fmt);
 /* Multiply-adds per second of the fastest instruction of that kind; 0 and an empty name where there is no probe. */
 double fm_limits_peak(struct fm_limits *l, bool int8, bool all, const char **name);
 
-/* Seconds of y[T,N] = x[T,K]·W[N,K]ᵀ, as the engine would compute it (quantising x included).  W is in 4 KiB pages, as
- * mapped files are.  N·K elements in whole rows; K a multiple of 256. */
+/* Seconds of y[T,N] = x[T,K]·W[N,K]ᵀ, as the engine would compute it (quantising x included).  W is packed where its format
+ * is, in huge pages; else in 4 KiB pages, as mapped files are.  N·K elements in whole rows; K a multiple of 256. */
 struct fm_limits_product {
     enum fm_fmt fmt;
     int T, N, K;

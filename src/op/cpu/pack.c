@@ -62,7 +62,7 @@ void fm_cpu_pack(struct fm_ctx *c, const struct fm_mat *w)
         const size_t at = (size_t)row * w->row_bytes;
         struct job j = {k, (const char *)p->from + at, (char *)p->to + at, w->fmt, w->row_bytes, w->cols, rows, piece};
         fm_cpu_for(c, (rows + piece - 1) / piece, 1, pack_pieces, &j);
-        if (!c->status) p->done(p->arg, j.from, (size_t)rows * w->row_bytes);
+        if (!c->status && p->done) p->done(p->arg, j.from, (size_t)rows * w->row_bytes);
     }
     p->ready = !c->status;
 }
