@@ -1,8 +1,6 @@
 /* Attention over int8: what surrounds its products, as scalar/attn_scalar.c says it. */
-#include <math.h>
-
 #include "kernel/arm/exp_neon.h"
-#include "kernel/math.h"
+#include "kernel/scalar/attn_rows.h"
 
 enum { ROWS = 64, STEP = 16 };
 
@@ -18,14 +16,6 @@ FM_INLINE float largest(uint32x4_t most)
     float max;
     memcpy(&max, &u, sizeof max);
     return max;
-}
-
-/* Whether nothing can be scaled: then *d is what stands for it. */
-FM_INLINE bool is_empty(float max, float *d)
-{
-    if (max >= 1e-30f && max < INFINITY) return false;
-    *d = max < 1e-30f ? 0 : NAN;
-    return true;
 }
 
 /* ---- rounding ---- */
@@ -55,7 +45,7 @@ static float quantise_kv(int8_t *q, const float *x, int n)
     uint32x4_t most = max_abs16(vdupq_n_u32(0), tail);
     for (int i = 0; i < whole; i += STEP) most = max_abs16(most, x + i);
     const float max = largest(most);
-    if (is_empty(max, &d)) {
+    if (fm_attn_is_empty(max, &d)) {
         memset(q, 0, (size_t)n);
         return d;
     }
@@ -78,7 +68,7 @@ static void weigh_u8(uint8_t *w, float *f, const float *p, const float *d, int m
             most = larger(most, x[i]);
         }
         const float max = largest(most);
-        if (is_empty(max, f)) {
+        if (fm_attn_is_empty(max, f)) {
             memset(w, 0, ROWS);
             continue;
         }
@@ -140,15 +130,6 @@ static void turn(int8_t *dst, const int8_t *src, int n)
 
 /* ---- softmax ---- */
 
-static void join1(float *max, float *sum, float *old, float *fade, float top, float s)
-{
-    const float most = top > *max ? top : *max;
-    *old = fm_expf(*max - most);
-    *fade = fm_expf(top - most);
-    *max = most;
-    *sum = fmaf(*sum, *old, s * *fade);
-}
-
 static void join(float *max, float *sum, float *old, float *fade, const float *top, const float *s, int m)
 {
     int i = 0;
@@ -160,7 +141,7 @@ static void join(float *max, float *sum, float *old, float *fade, const float *t
         vst1q_f32(max + i, most);
         vst1q_f32(sum + i, vfmaq_f32(vmulq_f32(vld1q_f32(s + i), y), vld1q_f32(sum + i), x));
     }
-    for (; i < m; i++) join1(max + i, sum + i, old + i, fade + i, top[i], s[i]);
+    for (; i < m; i++) fm_attn_join(max + i, sum + i, old + i, fade + i, top[i], s[i]);
 }
 
 void fm_neon_fill_attn(struct fm_kernels *k)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernel/math.h"
+#include "kernel/scalar/attn_rows.h"
 #include "kernel/scalar/scalar.h"
 
 enum { ROWS = 64 };
@@ -25,19 +26,11 @@ static float max_abs(const float *x, int n)
 /* To nearest even while |t| < 2^22: adding 1.5·2^23 leaves no bits for a fraction. */
 static float rounded(float t) { return (t + 12582912.0f) - 12582912.0f; }
 
-/* Whether nothing can be scaled: then *d is what stands for it. */
-static bool is_empty(float max, float *d)
-{
-    if (max >= 1e-30f && max < INFINITY) return false;
-    *d = max < 1e-30f ? 0 : NAN;
-    return true;
-}
-
 static float quantise_kv(int8_t *q, const float *x, int n)
 {
     const float max = max_abs(x, n);
     float d;
-    if (is_empty(max, &d)) {
+    if (fm_attn_is_empty(max, &d)) {
         memset(q, 0, (size_t)n * sizeof *q);
         return d;
     }
@@ -66,7 +59,7 @@ static void weigh_u8(uint8_t *w, float *f, const float *p, const float *d, int m
     for (; m > 0; m--, w += ROWS, p += ROWS, f++) {
         for (int s = 0; s < ROWS; s++) x[s] = p[s] * d[s];
         const float max = max_abs(x, ROWS);
-        if (is_empty(max, f)) {
+        if (fm_attn_is_empty(max, f)) {
             memset(w, 0, ROWS);
             continue;
         }
@@ -84,13 +77,7 @@ static void turn(int8_t *dst, const int8_t *src, int n)
 
 static void join(float *max, float *sum, float *old, float *fade, const float *top, const float *s, int m)
 {
-    for (int i = 0; i < m; i++) {
-        const float most = top[i] > max[i] ? top[i] : max[i];
-        old[i] = fm_expf(max[i] - most);
-        fade[i] = fm_expf(top[i] - most);
-        max[i] = most;
-        sum[i] = fmaf(sum[i], old[i], s[i] * fade[i]);
-    }
+    for (int i = 0; i < m; i++) fm_attn_join(max + i, sum + i, old + i, fade + i, top[i], s[i]);
 }
 
 static void gemm_u8(float *c, ptrdiff_t ldc, const uint8_t *a, ptrdiff_t lda, int zero, const int8_t *b,

@@ -1,6 +1,7 @@
 /* Attention over int8 in AVX2: bytes widened to int16, of which madd multiplies and adds pairs, sixteen products at a time. */
 #include <math.h>
 
+#include "kernel/scalar/attn_rows.h"
 #include "kernel/x86/exp_avx2.h"
 #include "kernel/x86/lanes_avx2.h"
 #include "kernel/x86/x86.h"
@@ -24,14 +25,6 @@ FM_INLINE float max_abs(const float *x, int n)
     return largest(m);
 }
 
-/* Whether nothing can be scaled: then *d is what stands for it. */
-FM_INLINE bool is_empty(float max, float *d)
-{
-    if (max >= 1e-30f && max < INFINITY) return false;
-    *d = max < 1e-30f ? 0 : NAN;
-    return true;
-}
-
 FM_INLINE __m128i scaled16(__m256 x, __m256 inv)
 {
     __m256i r = _mm256_cvtps_epi32(_mm256_mul_ps(x, inv));
@@ -42,7 +35,7 @@ static float quantise_kv(int8_t *q, const float *x, int n)
 {
     const float max = max_abs(x, n);
     float d;
-    if (is_empty(max, &d)) {
+    if (fm_attn_is_empty(max, &d)) {
         memset(q, 0, (size_t)n);
         return d;
     }
@@ -67,7 +60,7 @@ static void weigh_u8(uint8_t *w, float *f, const float *p, const float *d, int m
             most = _mm256_max_epi32(most, abs_bits(x[i]));
         }
         const float max = largest(most);
-        if (is_empty(max, f)) {
+        if (fm_attn_is_empty(max, f)) {
             memset(w, 0, ROWS);
             continue;
         }

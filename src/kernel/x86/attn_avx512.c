@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernel/poly.h"
+#include "kernel/scalar/attn_rows.h"
 #include "kernel/x86/lanes_avx2.h"
 #include "kernel/x86/x86.h"
 
@@ -99,14 +100,6 @@ FM_INLINE float largest(__m512i bits)
     return _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32((int)_mm512_reduce_max_epu32(bits))));
 }
 
-/* Whether nothing can be scaled: then *d is what stands for it. */
-FM_INLINE bool is_empty(float max, float *d)
-{
-    if (max >= 1e-30f && max < INFINITY) return false;
-    *d = max < 1e-30f ? 0 : NAN;
-    return true;
-}
-
 static float quantise_kv(int8_t *q, const float *x, int n)
 {
     __m512 v[EACH];
@@ -121,7 +114,7 @@ static float quantise_kv(int8_t *q, const float *x, int n)
     }
     const float max = largest(most);
     float d;
-    const bool empty = is_empty(max, &d);
+    const bool empty = fm_attn_is_empty(max, &d);
     const __m512 inv = _mm512_set1_ps(empty ? 0 : 127 / max);
     FM_UNROLL
     for (int j = 0; j < EACH; j++) {
@@ -144,7 +137,7 @@ static void weigh_u8(uint8_t *w, float *f, const float *p, const float *d, int m
             most = _mm512_max_epu32(most, _mm512_castps_si512(x[j])); /* NaN, of either sign, above all */
         }
         const float max = largest(most);
-        if (is_empty(max, f)) {
+        if (fm_attn_is_empty(max, f)) {
             memset(w, 0, ROWS);
             continue;
         }
